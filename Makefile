@@ -63,7 +63,7 @@ faults: $(READY) $(NODE_READY) ## nodes, Redis and clients fail in every way, ab
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
-balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which must be on PATH; 3 minutes
+balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which must be on PATH; 5 minutes
 	$(BIN)/python -m pytest tests/balancers -n 0 $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md

@@ -3,7 +3,8 @@
  *
  *   loadgen WORKLOAD --port P [options]        prints one JSON line for every value of --in-flight
  *
- *   connects   upgrade, open, namespace connect, close; --connections at a time
+ *   connects   upgrade, open, namespace connect, close; --connections at a time;
+ *              with --second-port, every other connection is to that port
  *   takeovers  the same, but a client stays until its user has logged in anew; needs --tokens;
  *              with --second-port, every other login of a user is to that port
  *   idle       holds --connections (a number on stdin raises that) until stdin closes
@@ -12,9 +13,13 @@
  *   polling    POST and GET on one keep-alive connection for every echo
  *   broadcast  one sender keeps K messages in flight; every connection receives every message;
  *              with --second-port, every other connection, but not the sender, is to that port
- *   rooms      --senders keep K messages in flight, each to a random room, or --own-room
+ *   rooms      --senders keep K messages in flight, each to a random room, or --own-room;
+ *              with --second-port, every other connection is to that port
  *   control    one peer of the control socket at --control keeps K calls of emit in flight, each of
  *              them to the one client that there is
+ *
+ * With --sids, a file with the ids of sessions that were opened elsewhere by long-polling, a client
+ * takes one of them over instead of opening its own: it goes on polling, or upgrades to a WebSocket.
  *
  * Every reply is compared byte by byte with what must come, in order, exactly once. Whatever is
  * not as it should be counts as an error; the first few are told on stderr. Everything ends: a
@@ -55,7 +60,7 @@ static const char *const workload_names[] = {"connects", "takeovers", "idle", "e
 
 static struct {
   enum workload workload;
-  const char *name, *host, *control, *tokens;
+  const char *name, *host, *control, *tokens, *sids;
   int port, connections, bytes, window, rooms, room_size, senders, limit, server_pid;
   int second_port, second_pid;
   int in_flight[16], phases;
@@ -391,20 +396,37 @@ static void request(struct connection *c, const char *method, const char *body) 
   c->at_get = !body;
 }
 
+static char (*sids)[64]; /* one for each connection, of sessions that are open */
+
+static void read_sids(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (!file) die("--sids");
+  sids = allocate((size_t)want.connections, sizeof *sids);
+  for (int i = 0; i < want.connections; i++)
+    if (fscanf(file, "%63s", sids[i]) != 1) die("--sids has too few");
+  fclose(file);
+}
+
 static void send_upgrade(struct connection *c) {
   char head[512];
   *c->sid = 0;
   c->state = UPGRADING;
+  if (sids) memcpy(c->sid, sids[c->index], sizeof c->sid);
+  if (want.workload == POLLING && sids) {
+    c->state = ENTERING;
+    request(c, "POST", "40");
+    return;
+  }
   if (want.workload == POLLING) {
     request(c, "GET", NULL);
     return;
   }
   int length = snprintf(head, sizeof head,
-                        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s:%d\r\n"
+                        "GET /socket.io/?EIO=4&transport=websocket%s%s HTTP/1.1\r\nHost: %s:%d\r\n"
                         "Upgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                         "Sec-WebSocket-Version: 13\r\n\r\n",
-                        want.host, port_of(c));
+                        sids ? "&sid=" : "", c->sid, want.host, port_of(c));
   append(c, head, (size_t)length);
 }
 
@@ -893,6 +915,13 @@ static void on_text(struct connection *c, const uint8_t *text, size_t length) {
   }
   switch (c->state) {
     case OPENING:
+      if (sids) {
+        if (length != 6 || memcmp(text, "3probe", 6)) break;
+        append_frame(c, 1, "5", 1);
+        send_connect(c);
+        c->state = ENTERING;
+        return;
+      }
       if (!starts(text, length, "0{\"sid\":\"")) break;
       if (want.workload == POLLING) {
         if (!take_sid(c, text + 9, length - 9)) break;
@@ -1022,7 +1051,10 @@ static size_t consume_response(struct connection *c, const uint8_t *p, size_t n)
     if (!starts(p, n, "HTTP/1.1 101") || !memmem(p, (size_t)(end - head),
                                                 "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28))
       lost(c, "the upgrade was refused");
-    else c->state = OPENING;
+    else {
+      c->state = OPENING;
+      if (sids) append_frame(c, 1, "2probe", 6);
+    }
     return (size_t)(body - head);
   }
   const char *number = field(head, end, "content-length:");
@@ -1238,7 +1270,7 @@ static void usage(void) {
         "  [--seconds S] [--warmup S] [--warmup-count N] [--messages-max N] [--drain S]\n"
         "  [--limit S] [--window N] [--rooms N] [--room-size N] [--senders N] [--own-room]\n"
         "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n"
-        "  [--tokens FILE] [--second-port P] [--second-pid PID]\n",
+        "  [--tokens FILE] [--sids FILE] [--second-port P] [--second-pid PID]\n",
         stderr);
   exit(2);
 }
@@ -1253,6 +1285,7 @@ static void parse(int count, char **arguments) {
       {"senders", 1, 0, 'S'},  {"own-room", 0, 0, 'o'},  {"name", 1, 0, 'N'},
       {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {"control", 1, 0, 'C'},
       {"tokens", 1, 0, 'K'},   {"second-port", 1, 0, 'q'}, {"second-pid", 1, 0, 'Q'},
+      {"sids", 1, 0, 'i'},
       {0, 0, 0, 0}};
   int option, found = WORKLOADS;
   for (int i = 0; count > 1 && i < WORKLOADS; i++)
@@ -1282,6 +1315,7 @@ static void parse(int count, char **arguments) {
       case 'N': want.name = optarg; break;
       case 'C': want.control = optarg; break;
       case 'K': want.tokens = optarg; break;
+      case 'i': want.sids = optarg; break;
       case 'P': want.server_pid = atoi(optarg); break;
       case 'q': want.second_port = atoi(optarg); break;
       case 'Q': want.second_pid = atoi(optarg); break;
@@ -1298,7 +1332,9 @@ static void parse(int count, char **arguments) {
   if (want.workload == TAKEOVERS && (!want.tokens || want.connections % 2)) usage();
   bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 &&
               want.second_port >= 0 && want.second_port < 65536 &&
-              (!want.second_port || want.workload == BROADCAST || want.workload == TAKEOVERS) &&
+              (!want.second_port || only_connects() || want.workload == BROADCAST ||
+               want.workload == ROOMS) &&
+              !(want.sids && (only_connects() || want.workload == CONTROL)) &&
               want.connections > 0 && want.phases > 0 &&
               want.connections < 100000 && want.bytes >= SEQUENCE + WHO + ROOM &&
               want.bytes <= 65536 && want.rooms > 0 && want.rooms < 1000000 &&
@@ -1340,6 +1376,7 @@ int main(int count, char **arguments) {
   }
 #endif
   if (want.tokens) read_tokens(want.tokens);
+  if (want.sids) read_sids(want.sids);
   connections = allocate((size_t)want.connections, sizeof *connections);
   uint64_t *times = allocate((size_t)want.connections * RING, sizeof *times);
   for (int i = 0; i < want.connections; i++)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,7 +71,12 @@ class SharedRedis:
 
 @contextmanager
 def run_nodes(
-    name: str, cores: Cores, redis: SharedRedis, options: Sequence[str] = ()
+    name: str,
+    cores: Cores,
+    redis: SharedRedis,
+    options: Sequence[str] = (),
+    *,
+    is_spread: bool = False,
 ) -> Iterator[Running]:
     """Two nodes on the server's core, until the block ends; what one publishes the other hears.
 
@@ -79,14 +85,14 @@ def run_nodes(
         cores: that are free.
         redis: that they share.
         options: of the command line of both.
+        is_spread: see run_server.
     Raises:
         ServerFailedError: one of them, or Redis, does not start.
     """
-    url = redis.start().url
-    with (
-        run_server(name, cores, redis=url, options=options) as first,
-        run_server(name, cores, redis=url, options=options, log_name=f"{name}-2") as second,
-    ):
+    run = partial(
+        run_server, name, cores, redis=redis.start().url, options=options, is_spread=is_spread
+    )
+    with run() as first, run(log_name=f"{name}-2") as second:
         _wait_heard(redis, name)
         yield replace(first, second=second)
 

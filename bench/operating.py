@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from bench import adapter, identity, publishing, ruled, shared_seats
+from bench import adapter, forwarded, identity, publishing, ruled, shared_seats, workers
 from bench.crowds import crowd
 from bench.generator import LoadFailedError, Measurement
 from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
@@ -176,6 +176,72 @@ QUESTIONS = (
         2,
         less_is_better=True,
     ),
+    Question(
+        "forward-poll/trips",
+        "forward-poll",
+        "polling round trips that a second node passes on",
+        "direct",
+    ),
+    Question(
+        "forward-poll/cpu",
+        "forward-poll",
+        "CPU of the node that passes on, for a polling request (us)",
+        "allowed",
+        1,
+        0.6,
+        less_is_better=True,
+    ),
+    Question(
+        "forward-poll/share",
+        "forward-poll",
+        "CPU of the node that passes on, for a polling request (us)",
+        "of a direct one",
+        less_is_better=True,
+    ),
+    Question(
+        "forward-pipe/echo",
+        "forward-pipe",
+        "echo 64 B, 1 in flight, over a WebSocket that a second node passes on",
+        "direct",
+    ),
+    Question(
+        "forward-pipe/cpu",
+        "forward-pipe",
+        "CPU of the node that passes on, for a message each way (us)",
+        "allowed",
+        1,
+        0.6,
+        less_is_better=True,
+    ),
+    Question(
+        "forward-pipe/share",
+        "forward-pipe",
+        "CPU of the node that passes on, for a message each way (us)",
+        "of a direct one",
+        less_is_better=True,
+    ),
+    Question(
+        "forward-memory",
+        "forward-memory",
+        "memory of the node that passes on, for a WebSocket (KiB)",
+        "allowed",
+        1,
+        0.6,
+        less_is_better=True,
+    ),
+    Question(
+        "workers/connects", "workers/connects", "connects, two workers", "one process", 1.6, 1.8
+    ),
+    Question("workers/im", "workers/im", "mixed IM load, two workers", "one process", 1.6, 1.8),
+    Question(
+        "workers-node/connects",
+        "workers-node/connects",
+        "connects, two workers",
+        "two Node processes",
+    ),
+    Question(
+        "workers-node/im", "workers-node/im", "mixed IM load, two workers", "two Node processes"
+    ),
 )
 PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
 
@@ -327,6 +393,10 @@ _SERVERS_AND_WINDOWS = {
     "node-lost": (1, 4),
     "im-ruled": (2, 2),
     "flood": (1, 2),
+    **dict.fromkeys(("forward-poll", "forward-pipe"), (2, 2)),
+    "forward-memory": (2, 2),
+    **dict.fromkeys((f"workers/{name}" for name in workers.LOADS), (2, 2)),
+    **dict.fromkeys((f"workers-node/{name}" for name in workers.LOADS), (2, 3)),
     **dict.fromkeys(("session-lines", "watched", "seated", "shared-seated"), (2, 2)),
     **dict.fromkeys((f"adapter-local/{workload}" for workload in adapter.LOCAL), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
@@ -346,6 +416,11 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "im-ruled": ruled.mixed_load,
     "flood": ruled.beside_a_flood,
     "publish-redis": publishing.publish,
+    "forward-poll": forwarded.polling,
+    "forward-pipe": forwarded.pipes,
+    "forward-memory": forwarded.memory,
+    **{f"workers/{name}": workers.beside_one(name) for name in workers.LOADS},
+    **{f"workers-node/{name}": workers.beside_node(name) for name in workers.LOADS},
     "unconcerned": adapter.messages_of_no_concern,
     **{f"adapter-local/{workload}": adapter.local(workload) for workload in adapter.LOCAL},
     **{f"jwt-{name.lower()}": identity.connects_with(name) for name in identity.ALGORITHMS},

@@ -57,12 +57,12 @@ class Running:
     second: "Running | None" = None
 
 
-def pinned(core: int) -> Callable[[], None]:
-    """What a child does before it becomes the program: one core, and never outlive the bench."""
+def pinned(*cores: int) -> Callable[[], None]:
+    """What a child does before it becomes the program: its cores, and never outlive the bench."""
     prctl = ctypes.CDLL(None).prctl
 
     def prepare_child() -> None:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, cores)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     return prepare_child
@@ -111,6 +111,7 @@ def run_server(
     options: Sequence[str] = (),
     redis: str = "",
     log_name: str = "",
+    is_spread: bool = False,
 ) -> Iterator[Running]:
     """A server of its own on the server's core, until the block ends.
 
@@ -120,6 +121,7 @@ def run_server(
         options: more of the command line of our own server.
         redis: the URL, of a Unix socket, of the Redis that it shares with other nodes.
         log_name: of the file that gets its output, without the suffix (default: its name).
+        is_spread: whether it may use the core of the load generator, too.
 
     Raises:
         ServerFailedError: it does not listen in time.
@@ -145,7 +147,7 @@ def run_server(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=pinned(cores.server),
+            preexec_fn=pinned(cores.server, *([cores.generator] if is_spread else [])),
         )
     try:
         give_up = time.monotonic() + START_S

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ BLOCKS: Final[list[tuple[str, str]]] = re.findall(
     r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE
 )
 PREFIXES: Final = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
-_PORTS: Final = re.compile(r"\b(300[0-3]|400[12]|900[1-3]|6379)\b")
+_PORTS: Final = re.compile(r"\b(300[0-3]|400[12]|410[1-3]|900[1-3]|6379)\b")
 LIMIT_S: Final = 110.0
+STICKY, FORWARDING = "cluster.toml", "forwarding.toml"
+"""The files of nodes whose balancer finds the node of a session, and of those that forward."""
 
 
 def blocks(language: str, part: str = "") -> list[str]:
@@ -52,14 +55,20 @@ class Ports:
         return _PORTS.sub(lambda found: str(self[int(found[0])]), text)
 
 
-def commands() -> list[str]:
-    """The commands that start the nodes."""
-    return block("", "trio-socketio serve").splitlines()
+def commands(part: str) -> list[str]:
+    """The commands of a block that start the nodes."""
+    return [line for line in block("", part).splitlines() if "trio-socketio serve " in line]
+
+
+def make_secret(folder: Path) -> None:
+    """Run the command of the guide that makes the secret of the nodes."""
+    command = block("", f"--config {FORWARDING}").splitlines()[0]
+    subprocess.run(["bash", "-c", command], cwd=folder, check=True, timeout=10)
 
 
 @asynccontextmanager
 async def open_node(
-    name: str, folder: Path, ports: Ports, **variables: str
+    name: str, folder: Path, ports: Ports, file: str = STICKY, **variables: str
 ) -> AsyncIterator[ServingProcess]:
     """Start the node of this name as the guide says.
 
@@ -67,30 +76,34 @@ async def open_node(
         name: a, b or c.
         folder: where it runs.
         ports: its own, and that of Redis.
+        file: the file of all nodes.
         variables: further ones of the environment; they override the file.
     """
-    (folder / "cluster.toml").write_text(ports.put_into(block("toml", "# cluster.toml")))
-    (command,) = [line for line in commands() if f"--node {name} " in line]
-    variable, program, serve, *arguments = shlex.split(ports.put_into(command))
-    assert [program, serve] == ["trio-socketio", "serve"]
-    key, _, value = variable.partition("=")
+    if not (folder / file).exists():  # another node may be reading it
+        (folder / file).write_text(ports.put_into(block("toml", f"# {file}")))
+    (command,) = [line for line in commands(f"--config {file}") if f"--node {name} " in line]
+    before, _, after = ports.put_into(command).partition("trio-socketio serve ")
+    own = dict(variable.split("=") for variable in shlex.split(before))
+    arguments = shlex.split(after)
     at = arguments.index("--port")
     port = int(arguments[at + 1])
     del arguments[at : at + 2]
     async with serving(
-        *arguments, cwd=folder, port=port, limit_s=LIMIT_S, variables={key: value, **variables}
+        *arguments, cwd=folder, port=port, limit_s=LIMIT_S, variables={**own, **variables}
     ) as node:
         yield node
 
 
 @asynccontextmanager
 async def open_nodes(
-    folder: Path, ports: Ports, **variables: str
+    folder: Path, ports: Ports, file: str = STICKY, **variables: str
 ) -> AsyncIterator[dict[str, ServingProcess]]:
     """Start the three nodes of the guide, and wait until they serve; see open_node."""
+    if file == FORWARDING:
+        make_secret(folder)
     async with AsyncExitStack() as stack:
         nodes = {
-            name: await stack.enter_async_context(open_node(name, folder, ports, **variables))
+            name: await stack.enter_async_context(open_node(name, folder, ports, file, **variables))
             for name in PREFIXES
         }
         for node in nodes.values():

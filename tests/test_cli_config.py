@@ -218,6 +218,23 @@ def test_check_config_tries_what_it_can_without_a_port(
     assert not nowhere.parent.exists()
 
 
+@pytest.mark.req("CFG-36")
+def test_check_config_finds_that_nothing_could_be_kept(
+    conf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf.write_text("[deliveries]\ndurable = ['/chat']\n")
+    assert check(conf, capsys) == [
+        "[deliveries] durable: needs a place that outlives the program: set folder in [state], or "
+        "url in [redis]"
+    ]
+    (tmp_path / "file").touch()
+    conf.write_text(f"[state]\nfolder = '{tmp_path}/file'\n")
+    assert check(conf, capsys) == [f"[state] folder: '{tmp_path}/file' is not a folder"]
+    conf.write_text(f"[deliveries]\ndurable = ['/chat']\n[state]\nfolder = '{tmp_path}/state'\n")
+    assert check(conf, capsys) == []
+    assert not (tmp_path / "state").exists()
+
+
 @pytest.mark.req("CFG-17")
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_check_config_finds_an_admin_port_that_is_open_to_others(

@@ -12,7 +12,7 @@ from tests.test_cli_services import free_port, get
 from tests.wire import open_client
 
 
-@pytest.mark.req("DELIV-18", "DELIV-40", "DELIV-41")
+@pytest.mark.req("DELIV-18", "DELIV-40", "DELIV-41", "DELIV-53")
 @trio_test
 async def test_an_operator_sends_a_message_and_reads_who_has_it(tmp_path: Path) -> None:
     admin, socket = free_port(), f"unix:{tmp_path}/run/c.sock"
@@ -57,6 +57,11 @@ listen = "127.0.0.1:{admin}"
             assert report["confirmed"][0]["user"] == "ann"
             assert report["unconfirmed"] == ["bob"]
             assert "m1" in await ctl("deliveries.list", "namespace=/chat")
+            await ctl("namespaces.create", "namespace=/open", "identity=[]")
+            words = ("deliver", "namespace=/open", "event=news", "args=[{}]", "users=ann")
+            done = await trio.to_thread.run_sync(run_cli, "ctl", "--control", socket, *words)
+            assert done.returncode == 1
+            assert "nobody can confirm messages in /open, because" in done.stderr
             metrics = (await get(admin, "/metrics")).text
             assert "tsio_deliveries_accepted_total 1.0" in metrics
             assert 'tsio_delivery_targets_total{result="confirmed"} 1.0' in metrics

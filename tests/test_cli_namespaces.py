@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tests.cli_process import run_cli, serving
 from tests.interop.server_process import free_port
 from tests.redis_server import RedisServer
 from tests.wire import HttpClient, open_client
+from trio_socketio.im.deliveries import sqlite
+from trio_socketio.im.namespaces import disk_store
+from trio_socketio.storage import opening
 
 CONFIG = """
 [state]
@@ -54,6 +58,7 @@ async def test_the_program_keeps_its_namespaces(tmp_path: Path) -> None:
         await http.aclose()
         assert "tsio_namespaces_defined 1.0" in metrics
         assert 'tsio_state_calls_total{result="written"}' in metrics
+        assert "tsio_state_usable 1.0" in metrics
         other = tmp_path / "other.toml"
         other.write_text(f'[state]\nfolder = "{tmp_path}/state"\n')
         second = run_cli("serve", "--config", str(other), "--port", "0")
@@ -72,12 +77,20 @@ async def test_the_program_keeps_its_namespaces(tmp_path: Path) -> None:
             assert await client.receive_event("/shop") == ["logic/error", told]
 
 
+@pytest.mark.req("NSP-30")
 @trio_test
 async def test_a_folder_beside_redis_is_told(tmp_path: Path, shared_redis: RedisServer) -> None:
+    """The program had no Redis before, and has kept things in the folder."""
+    with closing(opening.open_file(tmp_path, [*disk_store.SCHEMA, *sqlite._SCHEMA])) as opened:
+        opened.connection.execute("INSERT INTO namespaces VALUES ('/auction', x'', 1)")
+        opened.connection.execute("UPDATE delivery_totals SET going = 2")
     config = tmp_path / "tsio.toml"
     config.write_text(f'[state]\nfolder = "{tmp_path}"\n[redis]\nurl = "{shared_redis.url}"\n')
     async with serving("--config", str(config)) as server:
         assert "[state] folder has no effect" in await server.wait_logged("has no effect")
+        assert "has 1 namespaces that were made at run time, and 2 messages that" in (
+            await server.wait_logged("has 1 namespaces")
+        )
 
 
 @pytest.mark.req("NSP-02", "NSP-08", "NSP-20")

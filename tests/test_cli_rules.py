@@ -51,7 +51,7 @@ async def test_rules_hold_for_clients_and_are_reloaded(tmp_path: Path) -> None:
     port_of_admin = f'[admin]\nlisten = "127.0.0.1:{admin}"'
     rules = """
         [rules]
-        logins = { count = 3, within_s = 3600.0, hold_off_s = 600.0 }
+        logins = { count = 3, within_s = 1200.0, hold_off_s = 600.0 }
         [[rules.namespaces]]
         name = "/chat"
         events = []

@@ -45,6 +45,11 @@ def test_every_block_is_run() -> None:
         ("haproxy", "# haproxy.cfg"),
         ("haproxy", "# nodes.cfg"),
         ("haproxy", "# nodes.cfg"),
+        ("toml", "# forwarding.toml"),
+        ("nginx", "# round_robin.conf"),
+        ("haproxy", "# round_robin.cfg"),
+        ("yaml", "# nodes.yaml"),
+        ("toml", "# tls.toml"),
         ("nginx", "# nodes.conf"),
         ("js", "// drain.mjs"),
         ("js", "// emit.mjs REDIS-URL"),
@@ -52,6 +57,7 @@ def test_every_block_is_run() -> None:
     ]
     assert [code.split(" ")[:2] for kind, code in BLOCKS if not kind] == [
         ["TRIO_SOCKETIO__ENGINE__SID_PREFIX=aaaa", "trio-socketio"],
+        ["(umask", "077"],
         ["ACL", "SETUSER"],  # tests/test_cli_redis.py
     ]
 

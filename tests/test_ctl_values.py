@@ -200,6 +200,8 @@ def test_results_of_other_shapes() -> None:
     two = {"a": [{"x": 1}], "b": [{"y": {"z": [1]}}]}
     assert render(two) == 'a:\nx\n1\n\nb:\ny\n{"z": [1]}'
     assert cell(0, "started_at_s").startswith("19")
+    assert cell(0, "at_s") == cell(0, "until_s") == cell(0, "started_at_s")
+    assert cell(5, "retry_after_s") == "5"
     assert cell(1e300, "started_at_s") == "1e+300"
 
 

@@ -152,7 +152,7 @@ MEMBERS = {
     "ReceivedEvent": "answer arguments has_offset name wants_answer",
     "Redis": """connected connections execute fault publish run script statistics subscribe
         wait_connected""",
-    "RedisCommandError": "code",
+    "RedisCommandError": "code explain is_unsure",
     "RedisPubSub": "statistics",
     "RedisScript": "run",
     "RedisSubscription": "close confirmed wait_confirmed",
@@ -225,7 +225,7 @@ CONTROL = {
     "Greeting": "api max_batch max_line_bytes needs_token node server",
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
-    "SystemInfo": "lease_left_s node pid presence_fault started_at_s state version",
+    "SystemInfo": "lease_left_s node pid presence_fault started_at_s state version workers",
     "TokenTable": "find grant_of names_of_new_secrets",
     "PresenceBatch": "cursor entries online rebuilding",
     "PresenceBatches": "",

@@ -34,12 +34,14 @@ class App(NamedTuple):
         own: the options that the app sets itself, which hold unless they are given.
         gives_seats: whether it has made a presence.
         gives_store: whether that has a store already.
+        names_node: whether it was given the name of its node.
     """
 
     server: Server
     own: ServerOptions
     gives_seats: bool = False
     gives_store: bool = False
+    names_node: bool = False
 
 
 def load_app(
@@ -80,7 +82,9 @@ def load_app(
     # reads them only when it begins to serve.
     made.options = replace(made.options, **given)
     presence = presence_of(made)
-    return App(made, own, presence is not None, presence is not None and presence.has_own_store)
+    if presence is None:
+        return App(made, own)
+    return App(made, own, True, presence.has_own_store, presence._has_own_name)
 
 
 def _create_bare(options: ServerOptions, namespaces: Iterable[str]) -> Server:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trio_socketio.codec.json_rpc_codes import Code
-from trio_socketio.control.methods import in_words_of_json
+from trio_socketio.control.methods import read_misfit
 from trio_socketio.errors import ControlError, OptionError
 from trio_socketio.im.chat import Chat, ToConfirm
 from trio_socketio.im.deliveries.order import Accepted, Order
@@ -63,6 +63,7 @@ class ChatServices:
         self._identity = identity
         self._deliveries = deliveries
         self._asking = configuration.identity
+        self._has_app = configuration.app.spec is not None
 
     async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
         """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
@@ -137,10 +138,12 @@ class ChatServices:
             )
 
     def _may_ask(self, definition: "NamespaceDefinition") -> bool:
-        """Whether clients may be asked who they are; without identity, an app may do that."""
+        """Whether clients may be asked who they are; an app may do that itself."""
         if definition.identity is not None:
             return len(definition.identity) > 0
-        return self._identity is None or self._identity.is_to_ask_in(definition.namespace)
+        if self._identity is None:
+            return self._has_app
+        return self._identity.is_to_ask_in(definition.namespace)
 
     def define(self, definition: "NamespaceDefinition") -> None:
         """Apply a definition.
@@ -174,6 +177,8 @@ def _read_rules(definition: "NamespaceDefinition") -> NamespaceRules | None:
     try:
         return msgspec.convert(given, NamespaceRules)
     except msgspec.ValidationError as error:
-        raise OptionError("rules", in_words_of_json(str(error))) from None
+        misfit = read_misfit(str(error))
+        place = f"rules.{misfit.place}" if misfit.place else "rules"
+        raise OptionError(place, misfit.reason) from None
     except OptionError as error:
         raise error.within("rules") from None

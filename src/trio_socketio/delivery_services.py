@@ -6,6 +6,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.deliveries.node_methods import NodeDeliveries
+from trio_socketio.im.deliveries.options import NO_PLACE
 from trio_socketio.im.deliveries.service import Deliveries
 from trio_socketio.im.deliveries.sqlite import SqliteDeliveries
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from trio_socketio.cluster.service import Cluster
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.deliveries.store import DeliveryStore
+    from trio_socketio.im.identity.service import IdentityService
     from trio_socketio.im.namespaces.definition import NamespaceDefinition
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
@@ -59,15 +61,24 @@ class DeliveryServices:
         elif database is not None:
             durable = SqliteDeliveries(database, options.bounds)
         elif options.durable:  # DELIV-18
-            raise ConfigurationError(
-                "[deliveries] durable needs a place that outlives the program: set folder in "
-                "[state], or url in [redis]"
-            )
+            raise ConfigurationError(f"[deliveries] durable {NO_PLACE}")
         nodes = None if cluster is None else cluster.nodes
         self.deliveries = Deliveries(server, options, store, durable, nodes)
         if nodes is not None:
             nodes.serve(NodeDeliveries(self.deliveries))
         self.methods = DeliveryMethods(self.deliveries)
+
+    def go_by(self, configuration: "Configuration", identity: "IdentityService | None") -> None:
+        """Refuse messages where nobody could confirm them (DELIV-53).
+
+        Args:
+            configuration: says whether there is an app, which may identify clients itself.
+            identity: asks clients who they are; None if nothing does.
+        """
+        if configuration.app.spec is None:
+            self.deliveries.may_identify = lambda name: (
+                identity is not None and identity.asks_in(name)
+            )
 
     def collectors(self) -> "Iterator[Collector]":
         """Return what collects the metrics."""

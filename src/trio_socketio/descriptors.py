@@ -29,11 +29,17 @@ class Fitting:
     change: str = ""
 
 
-def fit_descriptors(max_connections: int) -> Fitting:
-    """Raise the soft limit of open files as far as this number of connections needs it."""
+def fit_descriptors(max_connections: int, *, forwards: bool = False) -> Fitting:
+    """Raise the soft limit of open files as far as this number of connections needs it.
+
+    Args:
+        max_connections: how many connections there may be.
+        forwards: whether a connection may lead to another node, and so take two descriptors.
+    """
     if sys.platform == "win32":
         return Fitting(max_connections)
-    needed = max_connections + RESERVE
+    each = 2 if forwards else 1
+    needed = max_connections * each + RESERVE
     soft, hard = (
         inf if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,7 +50,7 @@ def fit_descriptors(max_connections: int) -> Fitting:
     files = f"{limit:.0f} files" + (f" (raised from {soft:.0f})" if limit != soft else "")
     if limit >= needed:
         return Fitting(max_connections, change=f"this process may open {files}")
-    fitting = int(limit - min(RESERVE, limit // 2))
+    fitting = int(limit - min(RESERVE, limit // 2)) // each
     why = f"max_connections is lowered from {max_connections} to {fitting}"
     return Fitting(
         fitting,

@@ -1,7 +1,7 @@
 """The exceptions that this package raises, in one tree."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class TrioSocketIOError(Exception):
@@ -33,6 +33,10 @@ class OptionError(ConfigurationError):
     def within(self, option: str) -> "OptionError":
         """Return the error as one of an option that holds this one."""
         return OptionError(f"{option}.{self.option}", self.reason, hides_value=self.hides_value)
+
+
+class ProgramFailed(TrioSocketIOError):
+    """The program cannot go on. The command line prints the message, and exits with 1."""
 
 
 class ProtocolError(TrioSocketIOError):
@@ -148,8 +152,17 @@ class ConnectRefused(TrioSocketIOError):
 class RedisUnavailable(TrioSocketIOError):
     """There is no connection to Redis, its queue is full, or it was lost before Redis answered.
 
-    In the last case the command may have been carried out or not. Nothing is sent twice.
+    Nothing is sent twice.
+
+    Args:
+        reason: why.
+        is_unsure: whether the command may have been carried out, because the connection was lost
+            before the answer. Otherwise nothing was sent.
     """
+
+    def __init__(self, reason: str, *, is_unsure: bool = False) -> None:
+        super().__init__(reason)
+        self.is_unsure = is_unsure
 
 
 class StorageUnavailable(TrioSocketIOError):
@@ -167,6 +180,24 @@ class StorageUnavailable(TrioSocketIOError):
         self.is_unsure = is_unsure
 
 
+_REFUSED_AT_ONCE: Final = frozenset(
+    (
+        *("OOM", "MISCONF", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "NOSCRIPT"),
+        *("NOAUTH", "BUSY", "CLUSTERDOWN", "FOREIGN"),  # the last one our scripts say themselves
+    )
+)
+_ADVICE: Final = {
+    "OOM": "Redis is out of memory: raise maxmemory, or free some",
+    "READONLY": "Redis takes no writes, as it is a replica: [redis] url has to name the master",
+    "MISCONF": "Redis takes no writes, because it could not save to its disk",
+    "NOREPLICAS": "Redis takes no writes, because too few replicas are connected",
+    "NOPERM": "the user of Redis has too few rights",
+    "FOREIGN": (
+        "a key of Redis is not ours: look at it, and delete it or set another [redis] prefix"
+    ),
+}
+
+
 class RedisCommandError(TrioSocketIOError):
     """Redis answered a command with an error.
 
@@ -178,3 +209,17 @@ class RedisCommandError(TrioSocketIOError):
     def code(self) -> str:
         """The first word of the message, which tells the kinds of errors apart."""
         return str(self).partition(" ")[0]
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether a script may have changed something before it failed.
+
+        Redis refuses writes for these reasons only to a script that has not written yet.
+        """
+        return self.code not in _REFUSED_AT_ONCE
+
+    def explain(self) -> str:
+        """Say what went wrong, and what to do if that is known; without the place in a script."""
+        told = str(self).partition(" script: ")[0].rstrip(".")
+        advice = _ADVICE.get(self.code)
+        return f"{advice} ({told})" if advice else f"Redis refuses it: {told}"

@@ -116,6 +116,32 @@ def check_range(group: OptionGroup, name: str, least: float, most: float) -> Non
         raise OptionError(name, f"must be {least} to {most}, not {value}")
 
 
+_MOST_PORTS: Final = 65535
+
+
+def split_host_port(name: str, text: str) -> tuple[str, int]:
+    """Return the host and the port of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    Raises:
+        OptionError: the text is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _MOST_PORTS):
+        raise OptionError(
+            name, f"expected HOST:PORT, such as 127.0.0.1:9100 or [::1]:9100, not {text!r}"
+        )
+    return host, int(port)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, which split_host_port reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_seconds(name: str, value: object) -> float:
     """Return a time that was given as an argument; zero is allowed.
 

@@ -6,7 +6,7 @@ Whatever can fail, fails here. What comes out is complete, so to apply it is to 
 
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from trio_socketio.cluster.forwarding.credentials import Credentials, read_credentials
+from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Loaded, Sources
 from trio_socketio.configuration.tables import TABLES, Configuration, differences
@@ -63,6 +65,7 @@ class Held(NamedTuple):
         tokens: who may call methods.
         identity: the keys and tokens of clients; None if no namespace asks for them.
         webhook: where presence is reported; None if it is not.
+        credentials: by what nodes know one another; None if nothing is passed on to other nodes.
     """
 
     configuration: Configuration
@@ -71,6 +74,7 @@ class Held(NamedTuple):
     tokens: TokenTable
     identity: Prepared | None = None
     webhook: Address | None = None
+    credentials: Credentials | None = None
 
 
 class Change(NamedTuple):
@@ -136,7 +140,8 @@ def read_files(configuration: Configuration, options: ServerOptions, sources: So
             webhook = prepare_address(configuration.presence.webhook)
         except OptionError as error:
             raise sources.within("presence", error.within("webhook")) from None
-    return Held(configuration, options, certificates, tokens, identity, webhook)
+    credentials = _read_credentials(configuration.cluster, sources)
+    return Held(configuration, options, certificates, tokens, identity, webhook, credentials)
 
 
 def plan(
@@ -157,7 +162,8 @@ def plan(
         wanted = replace(own, **loaded.given())
         read_certificates = _read_certificates(loaded.configuration, sources)
         read_tokens = _read_tokens(loaded.configuration, sources)
-        fitting = fit_descriptors(wanted.max_connections)
+        forwards = held.configuration.cluster.internal is not None
+        fitting = fit_descriptors(wanted.max_connections, forwards=forwards)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)
     except OptionError as error:
@@ -193,9 +199,14 @@ def plan(
             same = getattr(taken.identity, name) == getattr(held.identity.options, name)
             if same and digest != held.identity.digests[name]:
                 changed.append(Change("identity", name, None, "its files have new contents"))
+    credentials = held.credentials
+    if credentials is not None:
+        credentials = _read_credentials(taken.cluster, sources)
+        for name in _names_of_news(taken.cluster, held, credentials):
+            changed.append(Change("cluster", name, None, "its files have new contents"))
     is_news = fitting.lowered and fitting.max_connections != held.options.max_connections
     return Plan(
-        Held(taken, options, certificates, tokens, identity, held.webhook),
+        Held(taken, options, certificates, tokens, identity, held.webhook, credentials),
         renewed,
         tuple(changed),
         tuple(needs_restart),
@@ -287,6 +298,37 @@ def _prepare_identity(options: IdentityOptions, before: Prepared, sources: Sourc
     return _read_identity(options, sources, before)
 
 
+def _read_credentials(options: ClusterOptions, sources: Sources) -> Credentials | None:
+    """Read the secrets and certificates of nodes.
+
+    Raises:
+        ConfigurationError: a file cannot be used; it names the option in its source.
+    """
+    if options.internal is None:
+        return None
+    try:
+        return read_credentials(msgspec.structs.replace(options))  # which checks them
+    except OptionError as error:
+        raise sources.within("cluster", error) from None
+
+
+def _names_of_news(
+    options: ClusterOptions, held: Held, credentials: Credentials | None
+) -> Iterator[str]:
+    """Yield the options whose values are the same, and whose files are not."""
+    before, old = held.configuration.cluster, held.credentials
+    if old is None or credentials is None:
+        return
+    if options.secret_files == before.secret_files and credentials.secrets != old.secrets:
+        yield "secret_files"
+    if (
+        options.internal_tls_cert == before.internal_tls_cert
+        and credentials.secrets == old.secrets
+        and credentials.digest != old.digest
+    ):
+        yield "internal_tls_cert"
+
+
 def _check_presence(options: PresenceOptions, server: ServerOptions) -> None:
     """Check that the options which can be changed now go with those that wait for the restart.
 
@@ -356,6 +398,10 @@ def _is_reloadable(
         return (old.certfile is None) is (new.certfile is None)
     if (table, name) == ("control", "tokens"):
         return runs_control  # CFG-31
+    if table == "cluster" and old.internal is None:
+        return False
+    if table == "cluster" and name.startswith("internal_tls"):  # to begin TLS changes the protocol
+        return (old.internal_tls_cert is None) is (new.internal_tls_cert is None)
     if table == "identity" and old.asks is not new.asks:
         return False  # namespaces listen for identity from the start, or not at all
     if table == "presence" and not runs_presence:

@@ -1,19 +1,17 @@
 """The services of the program beside the server: control, identity, presence, admin, systemd."""
 
 import logging
-import os
-import socket
-import time
 from functools import partial
-from math import inf
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from trio_socketio.admin_ui_services import AdminUIServices
 from trio_socketio.chat_services import ChatServices
+from trio_socketio.cluster.workers.role import Alone, Role
+from trio_socketio.cluster_services import cluster_collectors, create_cluster
 from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
-from trio_socketio.control.system import Reloaded, State, SystemInfo
+from trio_socketio.control.workers import WorkerMethods
 from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
@@ -28,23 +26,21 @@ from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.lobby.chat import tell_dashboard
 from trio_socketio.ops.admin import AdminPort, admin_endpoints, dashboard_url
-from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import RenewableEndpoint
-from trio_socketio.socketio.measures import summarize
 from trio_socketio.state_services import StateServices
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from trio_socketio.cluster.service import Cluster
     from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.im.presence.turns import Turns
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
-    from trio_socketio.reloading import Held, Plan
+    from trio_socketio.program_system import ProgramSystem
+    from trio_socketio.reloading import Held
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
 
@@ -56,70 +52,12 @@ _PER_NODE: Final = (
     "matters, or have presence kept in Redis ([presence] store; an app does so by making its "
     "Presence without a store)"
 )
-_STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
-
-
-class Reloads(Protocol):
-    """Loads the configuration again; see standalone.Program."""
-
-    async def reload(self) -> "Plan":
-        """Return what was done."""
-
-
-class ProgramSystem:
-    """The program as the methods system.* see it.
-
-    Args:
-        server: the server.
-        program: the program around it.
-        version: of the program.
-        node: its name among the nodes of a cluster; None means host:pid.
-
-    Attributes:
-        presence: of the server; None if there is none.
-    """
-
-    def __init__(
-        self, server: "Server", program: Reloads, version: str, node: str | None = None
-    ) -> None:
-        self._server = server
-        self._program = program
-        self._version = version
-        self._node = node or f"{socket.gethostname()}:{os.getpid()}"
-        self._started_at_s = time.time()
-        self.presence: Presence | None = None
-
-    def info(self) -> SystemInfo:
-        presence = self.presence
-        left_s = inf if presence is None else presence.statistics().lease_left_s
-        return SystemInfo(
-            version=self._version,
-            node=self._node,
-            pid=os.getpid(),
-            started_at_s=self._started_at_s,
-            state=_STATES.get(self._server.state, "starting"),
-            presence_fault="" if presence is None else presence.fault or presence.trouble,
-            lease_left_s=left_s if left_s < inf else None,
-        )
-
-    async def statistics(self) -> dict[str, Any]:
-        return await summarize(self._server)
-
-    async def reload(self) -> Reloaded:
-        planned = await self._program.reload()
-        return Reloaded(
-            changed=list(dict.fromkeys(change.option for change in planned.changed)),
-            needs_restart=[change.option for change in planned.needs_restart],
-        )
-
-    def drain(self) -> None:
-        drain(self._server)
 
 
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 19 attributes, one for each service, and what they are made of.
+    It has 20 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -128,6 +66,8 @@ class Services:
         program_log: the log, whose drops are a metric.
         inherited: sockets that systemd has opened.
         systemd: is notified of the state of the server.
+        role: of this process. In a worker nothing listens here: the control socket and the admin
+            port are those of its parent.
 
     Attributes:
         endpoints: where they listen, by the table of their options; empty before `start`.
@@ -142,12 +82,14 @@ class Services:
     def __init__(
         self,
         server: "Server",
-        system: ProgramSystem,
+        system: "ProgramSystem",
         held: "Held",
         program_log: "Log",
         inherited: "Inherited",
         systemd: "Systemd",
+        role: Role | None = None,
     ) -> None:
+        self._role = role = role or Alone()
         self.endpoints: dict[str, list[RenewableEndpoint]] = {"control": [], "admin": []}
         self._server = server
         self._systemd = systemd
@@ -155,7 +97,7 @@ class Services:
         self._inherited = inherited
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
-        self._cluster = self._create_cluster(system.info())
+        self._cluster = create_cluster(server, held, system.info(), role)
         nodes = None if self._cluster is None else self._cluster.nodes
         auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
         if nodes is not None:
@@ -178,6 +120,7 @@ class Services:
                     legacy,
                     state.methods,
                     self._delivery.methods,
+                    WorkerMethods(role.workers),
                 ],
                 nodes,
                 state.namespaces.find,
@@ -201,6 +144,7 @@ class Services:
         self.presence = system.presence = self._create_presence(node)
         self._admin_ui = AdminUIServices(server, held, self._cluster, self.identity, node)
         state.use(self.identity, self.presence, self._admin_ui, self._delivery, self._chat)
+        self._delivery.go_by(held.configuration, self.identity)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -221,21 +165,6 @@ class Services:
         if admin.listen is not None or inherited.admin:
             version = system.info().version
             self._admin = self._create_admin(held.configuration, version, program_log)
-
-    def _create_cluster(self, info: SystemInfo) -> "Cluster | None":
-        configuration = self._held.configuration
-        if configuration.redis.url is None:
-            return None
-        from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
-
-        return Cluster(
-            self._server,
-            configuration.redis,
-            configuration.cluster,
-            name=info.node,
-            version=info.version,
-            max_answer_bytes=configuration.control.max_line_bytes,
-        )
 
     def _create_presence(self, node: str) -> Presence | None:
         """Return the presence of the app, or one with the seats of the configuration.
@@ -317,7 +246,7 @@ class Services:
 
         health = Health()
         health.add(check_server(self._server))
-        health.add(self._state.namespaces.check)
+        health.add(self._state.check)
         metrics = Metrics(
             self._server,
             health,
@@ -360,13 +289,13 @@ class Services:
         if self._cluster is not None:
             health.add(self._cluster.check_redis)
             health.add(self._cluster.check_name)
-            for collector in self._cluster.collectors():
+            for collector in cluster_collectors(self._cluster):
                 metrics.add(collector)
         control = self._control
         return AdminPort(
             configuration.admin,
             health,
-            metrics,
+            self._role.use_metrics(metrics, health),
             check_token=control.knows if control and configuration.control.tokens else None,
             routes={**self._admin_ui.routes, **({} if control is None else control.routes)},
             refused=self._refused,
@@ -380,9 +309,13 @@ class Services:
         """
         if self._systemd.is_there:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)
-            await runtime.start_service("systemd", partial(self._systemd.follow, self._server))
+            workers = self._role.workers
+            count = None if workers is None else workers.count_connections
+            follow = partial(self._systemd.follow, self._server, count)
+            await runtime.start_service("systemd", follow)
         await self._admin_ui.start()
-        if self._admin is not None:
+        listens = not self._role.family.parent
+        if self._admin is not None and listens:
             options = self._held.configuration.admin
             found = admin_endpoints(options, self._inherited.admin, self._tls("admin"))
             endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
@@ -406,7 +339,8 @@ class Services:
             )
         if self._control is not None:  # last, so that it ends before the port that carries /rpc
             control = self._held.configuration.control
-            found = open_endpoints(control, self._tls("control"), self._inherited.control)
+            tls, inherited = self._tls("control"), self._inherited.control
+            found = open_endpoints(control, tls, inherited) if listens else []
             endpoints = self.endpoints["control"] = list(map(RenewableEndpoint, found))
             run = partial(self._control.run, runtime, endpoints)
             await runtime.start_service("control", run, end=self._control.end)
@@ -447,3 +381,5 @@ class Services:
         if self.presence is not None:
             self.presence.apply(held.configuration.presence)
         self._chat.apply(held.configuration)
+        if self._cluster is not None and self._cluster.forwarding is not None and held.credentials:
+            self._cluster.forwarding.apply(held.credentials)

@@ -21,7 +21,10 @@ def ignore_hang_ups() -> None:
 
 @contextmanager
 def handled_signals(
-    stop: Callable[[str], None], cancel: Callable[[str], None], reload: Callable[[], None]
+    stop: Callable[[str], None],
+    cancel: Callable[[str], None],
+    reload: Callable[[], None],
+    restart: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Stop on the first signal, cancel on the second; the third ends the process.
 
@@ -37,6 +40,7 @@ def handled_signals(
         stop: called by the first signal, with its name.
         cancel: called by the second, with its name.
         reload: called by SIGHUP.
+        restart: called by SIGUSR2; None leaves that signal alone.
     """
     token = trio.lowlevel.current_trio_token()
     received = 0
@@ -62,11 +66,32 @@ def handled_signals(
     }
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, on_hang_up)
+    if restart is not None:
+        before[signal.SIGUSR2] = signal.signal(
+            signal.SIGUSR2, lambda *_: token.run_sync_soon(restart, idempotent=True)
+        )
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def handled_term(stop: Callable[[str], None]) -> Iterator[None]:
+    """Stop on SIGTERM, however often it comes: a parent process deals with all other signals.
+
+    Args:
+        stop: called with the name of the signal.
+    """
+    token = trio.lowlevel.current_trio_token()
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: token.run_sync_soon(stop, "SIGTERM", idempotent=True)
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _has_terminal() -> bool:

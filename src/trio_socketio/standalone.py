@@ -6,7 +6,7 @@ takes time or can fail. Then the owners are handed their parts in one step witho
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from logging import INFO, WARNING
@@ -16,15 +16,17 @@ import msgspec
 import trio
 
 from trio_socketio.app import App, load_app
+from trio_socketio.cluster.workers.role import ALONE, Alone, Role
 from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Loaded, Sources, load
 from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
-from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.errors import ConfigurationError, ControlError, OptionError
 from trio_socketio.im.presence.options import SEAT_OPTIONS, STORE_OPTIONS
 from trio_socketio.ops.drain import drain
-from trio_socketio.ops.systemd import Systemd, inherited_listeners
+from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners
+from trio_socketio.program_system import ProgramSystem
 from trio_socketio.reloading import READ_S, Held, Plan, plan, put_into, read_files
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
@@ -33,8 +35,8 @@ from trio_socketio.runtime.endpoints import (
     UnixEndpoint,
 )
 from trio_socketio.runtime.runtime import open_runtime
-from trio_socketio.services import ProgramSystem, Services
-from trio_socketio.signals import handled_signals
+from trio_socketio.services import Services
+from trio_socketio.signals import handled_signals, handled_term
 from trio_socketio.socketio.options import ServerOptions, group_options, runtime_options
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ T = TypeVar("T")
 
 
 def load_program(
-    sources: Sources, loaded: Loaded, program_log: "Log", version: str = ""
+    sources: Sources,
+    loaded: Loaded,
+    program_log: "Log",
+    version: str = "",
+    role: Role | None = None,
 ) -> "Program":
     """Load the app.
 
@@ -66,6 +72,7 @@ def load_program(
         loaded: what was loaded from them.
         program_log: the log of the program, which is open.
         version: of the program.
+        role: of this process; None if it does everything.
     Raises:
         ConfigurationError: the app cannot be used.
     """
@@ -80,7 +87,9 @@ def load_program(
         )
     except OptionError as error:
         raise sources.explain(error) from None
-    program = Program(sources, loaded, app, program_log, version)
+    program = Program(sources, loaded, app, program_log, version, role or Alone())
+    if program.is_worker:  # its parent has told it
+        return program
     for warning in find_idle(
         program.configuration, loaded.settings, sources.flags, sources.inherited
     ):
@@ -98,14 +107,20 @@ def _namespaces_of(configuration: Configuration) -> list[str] | None:
 class Program:
     """The standalone server: an app, its endpoints, and the configuration that holds.
 
-    It has 13 attributes: what it was made of, what it serves, and the start and reload under way.
+    It has 15 attributes: what it was made of, what it serves, and the start and reload under way.
 
     Attributes:
         server: the app's server.
     """
 
     def __init__(
-        self, sources: Sources, loaded: Loaded, app: App, program_log: "Log", version: str
+        self,
+        sources: Sources,
+        loaded: Loaded,
+        app: App,
+        program_log: "Log",
+        version: str,
+        role: Role,
     ) -> None:
         self.server = app.server
         options = app.server.options
@@ -114,8 +129,10 @@ class Program:
         self._sources = sources
         self._log = program_log
         self._app = app
+        self._role = role
         self._check_presence(loaded)
         self._version = version
+        self._scope = trio.CancelScope()  # all of it
         self._systemd = Systemd()
         self._services: Services | None = None
         self._endpoints: list[RenewableEndpoint] = []
@@ -129,17 +146,31 @@ class Program:
         """The options that hold, those that the app sets itself included."""
         return self._held.configuration
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether another process has started it to serve clients."""
+        return bool(self._role.family.parent)
+
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
 
-        max_connections is lowered to what the limit of open files allows. SIGHUP reloads.
+        max_connections is lowered to what the limit of open files allows. SIGHUP reloads. SIGUSR2
+        replaces the workers if there are any. In a worker, SIGTERM alone has an effect.
 
         Raises:
             ConfigurationError: the address, or a file that the configuration names, cannot be used.
+            ProgramFailed: its workers die again and again.
         """
+        restart = None if self._role.workers is None else self._restart_workers
         with (
-            trio.CancelScope() as scope,
-            handled_signals(self._stop, partial(_cancel, scope), self._ask_to_reload),
+            self._scope,
+            (
+                handled_term(_after_signal(self.stop))
+                if self.is_worker
+                else handled_signals(
+                    _after_signal(self.stop), _after_signal(self.end), self._ask_to_reload, restart
+                )
+            ),
         ):
             await self._serve()
         log.info("stopped")
@@ -147,7 +178,8 @@ class Program:
     async def _serve(self) -> None:
         server = self.server
         wanted = server.options.max_connections
-        fitting = fit_descriptors(wanted)
+        forwards = self.is_worker or self.configuration.cluster.internal is not None
+        fitting = fit_descriptors(wanted, forwards=forwards)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         configuration = put_into(self.configuration, server.options)
         with trio.move_on_after(READ_S) as reading:
@@ -158,13 +190,20 @@ class Program:
             raise ConfigurationError(_UNREAD)
         listen = configuration.listen
         inherited = inherited_listeners()
-        if inherited.public:
-            listen = msgspec.structs.replace(listen, fds=inherited.public)
+        public = self._role.listeners or inherited.public
+        if public:
+            listen = msgspec.structs.replace(listen, fds=tuple(public))
+        if self.is_worker:
+            inherited = _with_parent(self._role.inherited)
         certificate = self._held.certificates.get("listen")
         self._endpoints = _endpoints(listen, certificate and certificate.context)
-        system = ProgramSystem(server, self, self._version, configuration.cluster.node)
-        self._services = Services(server, system, self._held, self._log, inherited, self._systemd)
+        node, role = configuration.cluster.node, self._role
+        system = ProgramSystem(server, self, self._version, node, role)
+        self._services = Services(
+            server, system, self._held, self._log, inherited, self._systemd, role
+        )
         async with (
+            role.opened(self, self._endpoints),
             open_runtime(runtime_options(group_options(server.options))) as runtime,
             trio.open_nursery() as reloads,
         ):
@@ -173,20 +212,24 @@ class Program:
             if self._starting.cancelled_caught:  # CLUS-03
                 return
             reloads.start_soon(self._reload_when_asked)
-            serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
+            serve = partial(role.serve, server, runtime, self._endpoints)
             async with trio.open_nursery() as nursery:
                 addresses: list[Any] = await nursery.start(serve)
                 if fitting.change:  # logged now, so that the error of an address stands alone
                     # The default was not asked for, so lowering it is not worth a warning.
                     asked = wanted != ServerOptions().max_connections
                     log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
-                if self._services.identity is None:  # IDENT-44
-                    log.info(_EVERYBODY)
-                path, secure = server.options.path, certificate is not None
-                urls = [_url(address, path, secure=secure) for address in addresses]
-                log.info("serving %s", ", ".join(urls))
-                self._systemd.ready(f"serving {', '.join(urls)}")
+                if not self.is_worker:  # its parent tells it
+                    self._tell_serving(addresses, secure=certificate is not None)
             reloads.cancel_scope.cancel()
+
+    def _tell_serving(self, addresses: Iterable[Any], *, secure: bool) -> None:
+        if self._services is None or self._services.identity is None:  # IDENT-44
+            log.info(_EVERYBODY)
+        path = self.server.options.path
+        urls = [_url(address, path, secure=secure) for address in addresses]
+        log.info("serving %s", ", ".join(urls))
+        self._systemd.ready(f"serving {', '.join(urls)}")
 
     async def _in_thread(self, read: Callable[[], T]) -> T:
         """Read files in a thread, because one may be on a slow disk, or never answer.
@@ -195,11 +238,29 @@ class Program:
         """
         return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._threads)
 
-    def _stop(self, signal_name: str) -> None:
-        log.info("received %s: stopping", signal_name)
+    def stop(self, why: str) -> None:
+        """Stop in stages.
+
+        Args:
+            why: what has led to it, for the log.
+        """
+        log.info("%s: stopping", why)
         # A service may wait for as long as another program is away, such as Redis.
         self._starting.cancel()
         drain(self.server)
+
+    def end(self, why: str) -> None:
+        """End at once; see stop."""
+        log.info("%s: stopping", why)
+        self._scope.cancel()
+
+    def _restart_workers(self) -> None:
+        log.info("received SIGUSR2: replacing the workers")
+        assert self._role.workers is not None
+        try:
+            self._role.workers.restart()
+        except ControlError as error:
+            log.warning("nothing was replaced: %s", error)
 
     # -- reload
 
@@ -224,18 +285,24 @@ class Program:
 
         Connected clients keep their connections, and the limits with which they began. The log
         tells how the reload ended, whoever asked for it (CFG-13). If the caller is cancelled,
-        nothing has changed.
+        nothing has changed here. Workers follow, if there are any.
 
         Raises:
-            ConfigurationError: it cannot be used; nothing has changed.
+            ConfigurationError: it cannot be used, and nothing has changed; or a worker could not
+                use it, which the message names.
             TimeoutError: it was not read within READ_S; nothing has changed.
         """
+        with self._systemd.reloading():
+            planned = await self._reload_here()
+            await self._role.reload()
+        return planned
+
+    async def _reload_here(self) -> Plan:
         try:
             with trio.move_on_after(READ_S):  # CFG-30
                 async with self._reloading:
-                    with self._systemd.reloading():
-                        planned = await self._in_thread(self._plan)
-                        self._apply(planned)
+                    planned = await self._in_thread(self._plan)
+                    self._apply(planned)
                     return planned
             raise TimeoutError(_UNREAD)
         except (ConfigurationError, TimeoutError) as error:
@@ -249,8 +316,15 @@ class Program:
         """Refuse options for seats, or their store, beside those that the app gives (PRES-63).
 
         Raises:
-            ConfigurationError: it names the first such option.
+            ConfigurationError: it names the first such option; or the app has named its node, and
+                there are several of them.
         """
+        if self._app.names_node and self._role.family != ALONE:  # WORK-47
+            raise ConfigurationError(
+                "the app names its node (Presence(server, node=...)), which every worker would be "
+                "then: leave the name out there, and set [cluster] node, to which each worker adds "
+                "its number"
+            )
         for place, setting in loaded.settings.items():
             if place[0] != "presence":
                 continue
@@ -300,9 +374,14 @@ def _tell(planned: Plan) -> None:
         log.info("reloaded the configuration: nothing has changed%s", until)
 
 
-def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
-    log.info("received %s: stopping", signal_name)
-    scope.cancel()
+def _after_signal(act: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda name: act(f"received {name}")
+
+
+def _with_parent(purposes: Iterable[str]) -> Inherited:
+    """Stand for sockets that systemd has opened for the parent: there is one of each, elsewhere."""
+    known = {purpose: (-1,) for purpose in purposes if purpose in ("control", "admin")}
+    return Inherited(**known)
 
 
 def _endpoints(

@@ -918,3 +918,39 @@ def test_garbage_harms_nobody(messages: list[tuple[bytes, bytes]]) -> None:
             assert texts(socket)[-1] == b'42["fine"]'
 
     trio.run(main)
+
+
+# --- a server without clients, as the parent of workers is ---------------------------------------
+
+
+@pytest.mark.req("WORK-24")
+@trio_test
+async def test_a_server_without_clients_reaches_all_and_is_asked_by_nobody() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2) as (one, other):
+        parent = Node(redis, has_clients=False)
+        await parent.start()
+        clients = [enter(node.server.of("/")) for node in (one, other)]
+        asked: list[str] = []
+        for node, name in ((one, "one"), (other, "other"), (parent, "parent")):
+
+            def answer_news(*_: Any, told: str = name) -> str:
+                asked.append(told)
+                return told
+
+            node.server.on_server_side("news")(answer_news)
+        with trio.fail_after(5):
+            assert await one.adapter().server_side_emit_with_ack(["news"], 5) == ["other"]
+            assert sorted(await parent.adapter().server_side_emit_with_ack(["news"], 5)) == [
+                "one",
+                "other",
+            ]
+            found = await parent.adapter().fetch_sockets(Target())
+        assert "parent" not in asked
+        assert {details.id for details in found} == {client.public_id for client in clients}
+        assert [await node.adapter().node_count() for node in (one, parent)] == [2, 2]
+        parent.server.emit("hello")
+        assert all(b'["hello"]' in texts(client)[-1] for client in clients)
+        skipped = parent.pubsub.statistics().skipped
+        one.server.emit("hi")
+        assert parent.pubsub.statistics().skipped == skipped, "it does not even read it"

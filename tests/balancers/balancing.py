@@ -13,7 +13,9 @@ from tests.cluster_guide import Ports, block, blocks
 
 KINDS: Final = ("polling", "upgrade", "websocket")
 WAYS: Final = ("prefix", "cookie")
-"""In the order in which the guide shows them."""
+"""How a balancer finds the node of a session, in the order in which the guide shows them."""
+ANY: Final = "any"
+"""Every request goes to the next node."""
 LIMIT_S: Final = 20.0
 
 
@@ -38,29 +40,34 @@ def find(program: str) -> str:
 
 def nginx_command(folder: Path, way: str, ports: Ports) -> list[str]:
     """Write the files of nginx; return the command that runs it."""
-    (folder / "nodes.conf").write_text(
-        ports.put_into(blocks("nginx", "# nodes.conf")[WAYS.index(way)])
-    )
+    name = "round_robin.conf" if way == ANY else "nginx.conf"
+    if way != ANY:
+        nodes = blocks("nginx", "# nodes.conf")[WAYS.index(way)]
+        (folder / "nodes.conf").write_text(ports.put_into(nodes))
     # What a system has in its own files: where to write, so that nginx writes nowhere else.
     places = "".join(
         f"    {kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    text = ports.put_into(block("nginx", "# nginx.conf"))
+    text = ports.put_into(block("nginx", f"# {name}"))
     text = text.replace("http {\n", f"http {{\n    access_log off;\n{places}", 1)
-    (folder / "nginx.conf").write_text(text)
+    (folder / name).write_text(text)
     user = "user root; " if os.geteuid() == 0 else ""  # its workers read and write the folder
     own = f"{user}daemon off; pid {folder}/nginx.pid; error_log {folder}/balancer.log;"
-    return [find("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", own]
+    return [find("nginx"), "-p", str(folder), "-c", str(folder / name), "-g", own]
 
 
 def haproxy_command(folder: Path, way: str, ports: Ports) -> list[str]:
     """Write the files of HAProxy; return the command that runs it."""
-    nodes = blocks("haproxy", "# nodes.cfg")[WAYS.index(way)]
-    (folder / "haproxy.cfg").write_text(ports.put_into(block("haproxy", "# haproxy.cfg")))
-    (folder / "nodes.cfg").write_text(ports.put_into(nodes))
-    files = [str(folder / "haproxy.cfg"), "-f", str(folder / "nodes.cfg")]
-    return [find("haproxy"), "-db", "-f", *files]
+    texts = {"round_robin.cfg": block("haproxy", "# round_robin.cfg")}
+    if way != ANY:
+        texts = {"haproxy.cfg": block("haproxy", "# haproxy.cfg")}
+        texts["nodes.cfg"] = blocks("haproxy", "# nodes.cfg")[WAYS.index(way)]
+    command = [find("haproxy"), "-db"]
+    for name, text in texts.items():
+        (folder / name).write_text(ports.put_into(text))
+        command += ["-f", str(folder / name)]
+    return command
 
 
 BALANCERS: Final[dict[str, Callable[[Path, str, Ports], list[str]]]] = {
@@ -77,7 +84,7 @@ async def open_balancer(
 
     Args:
         name: nginx or haproxy.
-        way: how it finds the node of a session.
+        way: how it finds the node of a session, or ANY.
         folder: for its files.
         ports: those that stand for the ports of the guide.
         nodes: is in nodes.conf in place of what the guide has.

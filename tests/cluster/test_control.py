@@ -11,6 +11,7 @@ from tests.socketio.in_process import answer, enter, session_of
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import Socket
+from trio_socketio.cluster.workers.role import Family
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import emitting, node_methods
 from trio_socketio.control.methods import rpc
@@ -486,7 +487,7 @@ async def test_a_node_that_refuses_is_named(autojump_clock: MockClock) -> None:
         both = [here.public_id, full.public_id]
         found = await a.call("rooms.join", rooms=["s"], sockets=both)
         assert (found["done"], found["nodes"]) == (1, {"a": 1})
-        assert "max_rooms_per_socket" in found["failed"]["b"]
+        assert found["failed"]["b"].endswith("max_rooms_per_socket: nothing was done")
         with pytest.raises(ControlError, match="max_rooms_per_socket"):  # and a is not asked
             await b.call("rooms.join", rooms=["t"], sockets=both)
         await settle()
@@ -600,3 +601,20 @@ async def test_a_node_that_dies_while_it_makes_a_call_for_another(
             with pytest.raises(ControlError, match="'b', which may have done it") as caught:
                 await cluster.nodes["a"].call("emit", event="e", namespace="/x", all=True)
         assert caught.value.code == Code.TIMEOUT
+
+
+@pytest.mark.req("WORK-24")
+@trio_test
+async def test_a_parent_of_workers_is_no_node_that_has_clients(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        b = cluster.nodes["b"]
+        b.nodes._family = Family(workers=2)
+        b.nodes.announce()
+        await trio.sleep(1.5)
+        cluster.bus.foreign = 1
+        found = await cluster.nodes["a"].call("emit", event="x", all=True)
+        assert found["nodes"] == {"a": 0, "b": 0}
+        # The bus counts three servers; one of the two of ours has no clients there.
+        assert found["unknown"] == 2
+        listed = (await cluster.nodes["a"].call("system.nodes"))["nodes"]
+        assert [(one["name"], one["workers"]) for one in listed] == [("a", 0), ("b", 2)]

@@ -117,7 +117,7 @@ def test_a_name_has_a_form(name: str) -> None:
         ClusterNodes(FakeRedis.__new__(FakeRedis), Server(), name)
 
 
-@pytest.mark.req("NODE-20")
+@pytest.mark.req("NODE-20", "NODE-23")
 @trio_test
 async def test_a_killed_node_is_missing_and_then_gone(autojump_clock: MockClock) -> None:
     async with open_cluster("a", "b", "c") as cluster:
@@ -131,8 +131,24 @@ async def test_a_killed_node_is_missing_and_then_gone(autojump_clock: MockClock)
         await trio.sleep(SILENCE_S - 1.0 + 0.1)
         assert [one.name for one in a.others()] == ["c"]
         began = trio.current_time()
-        assert (await a.ask("node.reach", {"all": True}, 1.0)).missing == []
+        assert (await a.ask("node.reach", {"all": True}, 1.0)).missing == ["b"]
         assert trio.current_time() - began < 0.1
+        await trio.sleep(11)
+        assert (await a.ask("node.reach", {"all": True}, 1.0)).missing == []
+
+
+@pytest.mark.req("NODE-25")
+@trio_test
+async def test_a_node_with_a_lease_counts_though_it_was_never_heard(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster("a", "b", "c") as cluster:
+        a = cluster.nodes["a"].nodes
+        cluster.nodes["c"].scope.cancel()
+        await trio.sleep(0.1)
+        a.use_leases(lambda: ["a", "b", "c", "d"])  # c has said goodbye
+        assert a.unheard() == {"d": True}
+        assert (await a.ask("node.reach", {"all": True}, 1.0)).missing == ["d"]
 
 
 @pytest.mark.req("NODE-32")

@@ -323,6 +323,18 @@ def test_what_follows_from_another_error_is_not_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.req("CFG-10")
+def test_a_table_of_a_list_with_an_error_is_not_taken_for_another_one(tmp_path: Path) -> None:
+    wrong = "[[rules.namespaces]]\nname = 'chat'\n" * 2  # twice, and neither lacks a name
+    told = faults(write(tmp_path, f"{wrong}[[rules.namespaces]]\nname = '/a'\nevent = []\n"))
+    name = "name: expected the name of a namespace, as /chat or /room-*, not 'chat'"
+    assert [fault.partition(": ")[2] for fault in told] == [
+        f"[rules] namespaces[0] {name}",
+        f"[rules] namespaces[1] {name}",
+        "[rules] namespaces[2] event: unknown option; did you mean events?",
+    ]
+
+
 @pytest.mark.req("CFG-07")
 @pytest.mark.parametrize(
     ("text", "environment", "fault"),

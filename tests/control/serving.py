@@ -20,6 +20,7 @@ from trio_socketio import Server, TcpEndpoint
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService, describe_api
 from trio_socketio.control.system import Reloaded, SystemInfo
+from trio_socketio.control.workers import WorkerMethods
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.deliveries.service import Deliveries
@@ -112,7 +113,7 @@ class Controlled:
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
     kinds = [AuthMethods, LegacyMethods, PresenceMethods, UserMethods]
-    return describe_api([*kinds, DefinitionMethods, DeliveryMethods])
+    return describe_api([*kinds, DefinitionMethods, DeliveryMethods, WorkerMethods])
 
 
 @asynccontextmanager
@@ -135,7 +136,8 @@ async def controlled(
     presence = PresenceMethods(server, control_options.max_line_bytes)
     delivery = DeliveryMethods(deliveries)
     defined = DefinitionMethods(DefinedNamespaces(server, None))
-    further = [methods, presence, UserMethods(server), LegacyMethods(None), defined, delivery]
+    users, legacy = UserMethods(server), LegacyMethods(None)
+    further = [methods, presence, users, legacy, defined, delivery, WorkerMethods(None)]
     service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)

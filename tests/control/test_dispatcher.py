@@ -12,7 +12,7 @@ from trio.testing import trio_test
 
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.methods import Method, find_methods, in_words_of_json, rpc
+from trio_socketio.control.methods import Method, find_methods, read_misfit, rpc
 from trio_socketio.control.tokens import LOCAL, Grant
 from trio_socketio.errors import ControlError, LocalProtocolError
 
@@ -209,7 +209,7 @@ async def test_an_error_names_the_parameter(
     ],
 )
 def test_kinds_are_told_in_words_of_json(text: str, words: str | None) -> None:
-    told = in_words_of_json(text)
+    told = str(read_misfit(text))
     assert "`" not in told
     assert told == (words or "expected a whole number or text in base64, not true or false")
 

@@ -78,6 +78,8 @@ def steps_for(socket_id: str) -> Steps:
         ("deliver", {"event": "e", "args": [{"id": "1"}], "users": ["nobody"]}),
         ("deliveries.get", {"id": "1"}),
         ("deliveries.list", {}),
+        ("workers.list", {}),
+        ("workers.restart", {}),
         ("system.drain", {}),
     ]
 

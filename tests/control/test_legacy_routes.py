@@ -186,7 +186,7 @@ def test_what_clients_may_send_includes_the_events_of_the_contract() -> None:
     assert {"auth", "join", "leave", "chat/users", "chat/rooms"} <= set(EVENTS)
 
 
-@pytest.mark.req("LEG-09", "LEG-10")
+@pytest.mark.req("LEG-09", "LEG-10", "LEG-14")
 @pytest.mark.parametrize(
     ("kind", "body", "status", "why"),
     [
@@ -198,6 +198,17 @@ def test_what_clients_may_send_includes_the_events_of_the_contract() -> None:
         (JSON, b'{"nspName":"a","evts":[7]}', 400, "body: Expected `str`"),
         (JSON, b'{"nspName":""}', 400, "nspName: cannot be empty"),
         (JSON, b"[" * 2000, 400, "body: "),
+        (
+            JSON,
+            b'{"nspName":"a","identiy":[]}',
+            400,
+            "body: Object contains unknown field `identiy`",
+        ),
+        (JSON, b'{"nspName":"a","evts":"join,leave"}', 400, "evts: expected one event in each"),
+        (JSON, b" " * (1 << 20) + b"{}", 413, "a body may have at most"),
+        (FORM, b"nspName=a&evts=join,leave", 400, "evts: expected one event in each"),
+        (FORM, b"nspName=a&evts=%5B%22join%22%5D", 400, "evts: expected one event in each"),
+        (FORM, b"nspName=a&identiy=jwt", 400, "body: Form contains unknown field `identiy`"),
         (FORM, b"\xff", 400, "body: "),
         (FORM, b"", 400, "nspName: cannot be empty"),
         (FORM, b"a=1&" * 1001, 400, "body: "),
@@ -214,6 +225,26 @@ async def test_bodies_that_cannot_be_used(
         assert found[:2] == (status, 2)
         assert found[2].startswith(why)
         assert list(where.server.namespaces) == ["/"]
+
+
+@pytest.mark.req("LEG-15")
+@trio_test
+async def test_errors_are_told_in_the_words_of_the_routes(tmp_path: Path) -> None:
+    async with routed(tmp_path) as (_, caller):
+        one = b'{"nspName":"one","identity":[]}'
+        assert await caller.data("POST", "/api/nsps/gen", JSON, one) is None
+        assert caller.definitions.identity["/one"] == []
+        status, errcode, told = await caller.refused("POST", "/api/nsps/gen", JSON, one)
+        assert (status, errcode, told) == (409, 2, "nspName: /one is there already")
+        told = (await caller.refused("DELETE", "/api/nsps/two"))[2]
+        assert told == "nspName: there is no namespace '/two'"
+        for what in ("rooms", "rooms?roomId=r", "sockets", "sockets?socketId=x"):
+            path = f"/api/{what}{'&' if '?' in what else '?'}nspName=nope"
+            told = (await caller.refused("GET", path))[2]
+            assert told == "nspName: there is no namespace '/nope'", path
+        assert (await caller.refused("GET", "/api/rooms?roomId=r&nspName=one"))[2].startswith(
+            "room"
+        )
 
 
 @pytest.mark.req("LEG-07", "LEG-08")

@@ -17,6 +17,7 @@ from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
+from trio_socketio.control.workers import WorkerMethods
 from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.namespaces.methods import DefinitionMethods
@@ -68,6 +69,8 @@ METHODS: Final = [
     "users.get",
     "users.kick",
     "users.list",
+    "workers.list",
+    "workers.restart",
 ]
 
 
@@ -80,6 +83,7 @@ def document() -> Any:
         LegacyMethods(None),
         DefinitionMethods(DefinedNamespaces(server, None)),
         DeliveryMethods(None),
+        WorkerMethods(None),
     ]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)

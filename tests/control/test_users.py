@@ -171,6 +171,9 @@ async def test_users_join_and_leave_rooms(tmp_path: Path, namespace: str) -> Non
         ):
             error = await fail(method, **place, rooms=["s", "user:ann"], **params)
             assert error["data"] == {"parameter": "rooms"}
+        for method, params in (("rooms.leave", {"users": ["afar"]}), ("rooms.clear", {})):
+            error = await fail(method, **place, rooms=["user:afar"], **params)
+            assert error["data"] == {"parameter": "rooms"}, "the user may be on another node"
         assert here.rooms("ann", namespace) == [{"s"}] * 2
         result = await call("rooms.clear", **place, users=["bob", "none"])
         assert result == {"done": 1, "missing": {"users": ["none"]}}

@@ -60,7 +60,8 @@ const orders = {
   },
   /** A client with the wrapper of the guide. */
   wrap({ name, kind, url, namespace, options = {} }) {
-    const im = new ImClient(ios[kind], url, namespace, { forceNew: true, ...options });
+    const onOut = ({ errmsg }) => say({ name, saw: ["out", errmsg] });
+    const im = new ImClient(ios[kind], url, namespace, { forceNew: true, onOut, ...options });
     clients.set(name, { socket: im.socket, im });
     for (const event of ["chat/rooms", "chat/users"]) {
       im.on(event, (message) => say({ name, saw: [event, message] }));

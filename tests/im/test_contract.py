@@ -592,12 +592,39 @@ def test_the_client_library(scene: Scene, kind: Kind) -> None:
         assert call("sendInRoom", "not-joined", {})["errcode"] == 2
         assert call("sendToUser", 999_999, {})["errcode"] == 2
         assert call("auth", {"token": "wrong"})["errcode"] == 3
-        call("auth", credentials)
+        assert "value" in call("sendToUser", new.user, {"text": "still in"})
         client.order("cut")  # it comes back by itself, and is in its room again
         back = call("sendInRoom", room, {"text": "back"})
         assert "value" in back, (back, scene.player.seen(client.name))
         client.wait("chat/rooms")
+        scene.call("users.kick", namespace="demo", users=[user])
+        client.wait("out")  # for good, until it says again who it is
+        assert call("sendToUser", new.user, {})["errmsg"] == "the session was ended: kicked"
+        assert call("auth", {"token": "wrong"})["errcode"] == 3
+        assert call("auth", credentials) == {"value": None}
+        assert "value" in call("sendInRoom", room, {"text": "again"})
         client.close()
+
+
+@pytest.mark.req("IM-27", "NSP-41")
+@EACH
+def test_the_client_library_comes_back_to_a_namespace_that_was_changed(
+    scene: Scene, kind: Kind
+) -> None:
+    user, name = scene.new_user(), f"/changing-{scene.new_user()}"
+    scene.call("namespaces.create", namespace=name, identity=["jwt"], chat=True)
+    client = Client(scene.player, f"changed-{user}", kind, user)
+    url = scene.server_of(kind).url
+    client.order("wrap", kind=kind, url=url, namespace=name)
+    credentials = {"token": scene.jwt(user)}
+    assert client.order("wrapped", call="auth", args=[{"token": "wrong"}])["errcode"] == 3
+    for call, argument in (("auth", credentials), ("join", "r1")):
+        assert client.order("wrapped", call=call, args=[argument]) == {"value": None}
+    scene.call("namespaces.update", namespace=name, recovery=False)
+    back = client.order("wrapped", call="sendInRoom", args=["r1", {"text": "back"}])
+    assert "value" in back, (back, scene.player.seen(client.name))
+    client.close()
+    scene.call("namespaces.remove", namespace=name)
 
 
 @pytest.mark.req("IM-27")

@@ -1,6 +1,7 @@
 """Official clients that talk in a room of the lobby, in a process of their own."""
 
 import json
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -18,11 +19,16 @@ LIMIT_S: Final = 20.0
 
 @dataclass
 class Place:
-    """Where a client is at present: the prefix of its node, and its transport."""
+    """Where a client is at present: its session, and its transport."""
 
     kind: str
-    prefix: str
+    sid: str
     transport: str
+
+    @property
+    def prefix(self) -> str:
+        """That of the ids of sessions of its node."""
+        return self.sid[:4]
 
 
 class Clients:
@@ -37,8 +43,9 @@ class Clients:
             connections.
     """
 
-    def __init__(self, process: trio.Process, count: int) -> None:
+    def __init__(self, process: trio.Process, count: int, limit_s: float) -> None:
         self.count = count
+        self._limit_s = limit_s
         self.at: dict[int, Place] = {}
         self.lost: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -61,22 +68,22 @@ class Clients:
     def _take(self, event: dict[str, Any]) -> None:
         match event:
             case {"joined": client}:
-                self.at[client] = Place(event["kind"], event["prefix"], event["transport"])
+                self.at[client] = Place(event["kind"], event["sid"], event["transport"])
             case {"heard": client}:
                 self.heard[client, str(event["text"])] += 1
                 if isinstance(event["text"], int):
                     self.numbers[client][-1].append(event["text"])
             case {"lost": client}:
-                del self.at[client]
-                self.lost[client] += 1
-                self.numbers[client].append([])
+                if self.at.pop(client, None):  # it may not have joined yet
+                    self.lost[client] += 1
+                    self.numbers[client].append([])
                 self.reasons[event["reason"]] += 1
             case _:
                 self.reasons[event["reason"]] += 1
 
     async def wait(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so that the clients report."""
-        with trio.move_on_after(LIMIT_S) as scope:
+        with trio.move_on_after(self._limit_s) as scope:
             while not is_so():
                 await self._changed.wait()
         assert not scope.cancelled_caught, (self.at, self.lost, self.reasons, self.heard)
@@ -105,21 +112,41 @@ class Clients:
         )
         assert all(self.heard[client, text] == wanted for client in range(self.count))
 
+    async def say(self, client: int, text: str) -> None:
+        """Have one say something; wait until all others have heard it, once."""
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(f"{json.dumps([client, text])}\n".encode())
+        others = {*range(self.count)} - {client}
+        await self.wait(lambda: all(self.heard[one, text] for one in others))
+        assert all(self.heard[one, text] == (one != client) for one in range(self.count))
+
     def on(self, prefix: str) -> set[int]:
         """The clients on the node with this prefix."""
         return {client for client, place in self.at.items() if place.prefix == prefix}
 
 
 @asynccontextmanager
-async def open_clients(port: int, each: int, *kinds: str) -> AsyncIterator[Clients]:
-    """Connect clients, a number of each kind, and wait until they have joined."""
+async def open_clients(
+    port: int, each: int, *kinds: str, room: str = "lobby", limit_s: float = LIMIT_S
+) -> AsyncIterator[Clients]:
+    """Connect clients, a number of each kind, and wait until they have joined a room.
+
+    Args:
+        port: to which they connect.
+        each: how many of each kind there are.
+        kinds: see lobby_clients.mjs.
+        room: that they join.
+        limit_s: how long anything may take that is awaited of them.
+    """
     node = shutil.which("node")
     assert node is not None, "node is missing: install Node 18+"
     command = [node, str(SCRIPT), f"http://127.0.0.1:{port}", str(each), *kinds]
-    process = await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE)
+    process = await trio.lowlevel.open_process(
+        command, stdin=PIPE, stdout=PIPE, env={**os.environ, "ROOM": room}
+    )
     try:
         async with trio.open_nursery() as nursery:
-            clients = Clients(process, each * len(kinds))
+            clients = Clients(process, each * len(kinds), limit_s)
             nursery.start_soon(clients.read)
             await clients.wait_joined()
             yield clients

@@ -72,8 +72,9 @@ def check(found: Any) -> None:
     assert answers["join"] == answers["leave"] == reply
     assert answers["rooms"] == {**OK, "ids": ["m2"]}
     assert answers["users"] == {**OK, "ids": ["m5"]}
-    nobody = {"errcode": 2, "errmsg": NOBODY.format("'nobody'")}
-    assert answers["unknown"] == {**nobody, "ids": ["m6", "m7"]}
+    reason = NOBODY.format("'nobody'") + "; the other messages were sent"
+    nobody = {"errcode": 2, "errmsg": reason, "absent": ["nobody"]}
+    assert answers["unknown"] == {**nobody, "ids": ["m7"]}
     outside = {"errcode": 2, "errmsg": "chat/rooms: [0]: roomId: you are not in the room 'r1'"}
     assert answers["outside"] == {**outside, "ids": []}
 
@@ -100,7 +101,8 @@ def check(found: Any) -> None:
     ]  # fmt: skip
     assert seen["8"] == [
         *authenticated, *room, message("chat/users", "m3", "7"), message("chat/users", "m7", "ann"),
-        ["logic/error", {"errcode": 2, "errmsg": NOBODY.format("'99'")}], everybody, typing, last,
+        ["logic/error", {"errcode": 2, "errmsg": NOBODY.format("'99'"), "absent": ["99"]}],
+        everybody, typing, last,
     ]  # fmt: skip
     assert seen["ann"] == [
         *joined, *room, message("chat/users", "m4", "7"), ["logic/error", nobody], everybody,

@@ -93,7 +93,7 @@ def check_events(seen: dict[str, Seen]) -> None:
     ]  # fmt: skip
     early = told(5, "not authenticated")
     assert seen["event, too early"] == [
-        ["connect"], ["logic/error", early], *welcome, ["is connected"]
+        ["connect"], ["logic/error", early], ["ack", "who", early], *welcome, ["is connected"]
     ]  # fmt: skip
     late = told(4, "authentication timed out")
     assert seen["nothing"] == [["connect"], ["logic/error", late], KICKED, [GONE]]

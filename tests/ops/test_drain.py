@@ -39,7 +39,7 @@ class Closed:
 
 
 async def close_all(stopping: Stopping, sessions: list[Closed]) -> None:
-    await stopping.close_all(sessions, Closed.close)  # type: ignore[arg-type]  # stand-ins
+    await stopping.close_all(sessions, Closed.close)
 
 
 @pytest.mark.req("RUN-20", "OPS-32", "OPS-33")

@@ -60,6 +60,34 @@ def test_nobody_is_gone_because_this_program_has_not_run() -> None:
     assert roster.next_deadline() == pytest.approx(15.9)
 
 
+@pytest.mark.req("NODE-24")
+def test_a_node_without_a_goodbye_may_have_clients_until_its_lease_must_have_ended() -> None:
+    roster = Roster(3.0, keeps_s=10.0)
+    a, b = node("a", "a1"), node("b", "b1")
+    roster.receive_beat(a, 0.0)
+    roster.receive_beat(b, 0.0)
+    roster.receive_bye("b", "b1")
+    roster.advance(3.0)
+    assert list(roster.silent) == ["a"]
+    roster.pardon(2.0, 5.0)  # it may have been back meanwhile: that was not read
+    roster.advance(14.9)
+    assert list(roster.silent) == ["a"]
+    roster.advance(15.0)
+    assert roster.silent == {}
+    roster.receive_beat(a, 16.0)
+    roster.advance(19.0)
+    assert list(roster.silent) == ["a"]
+    roster.receive_beat(a, 20.0)
+    assert roster.silent == {}
+    roster.advance(23.0)
+    assert list(roster.silent) == ["a"]
+    assert roster.receive_bye("a", "a0") == []
+    assert list(roster.silent) == ["a"]
+    assert roster.receive_bye("a", "a1") == []
+    assert roster.silent == {}
+    assert "a" in roster.departed
+
+
 def test_the_nodes_are_bounded() -> None:
     roster = Roster(3.0)
     for number in range(MAX_NODES + 1):

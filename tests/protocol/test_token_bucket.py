@@ -1,5 +1,8 @@
 """Token buckets: how often something may happen, and how much is remembered of it."""
 
+from math import inf
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,13 +145,34 @@ def test_a_bucket_keeps_to_another_rate_from_then_on() -> None:
 
 def test_a_bucket_keeps_half_of_its_tokens() -> None:
     buckets, rate = TokenBuckets[str](3), token_rate(1, 4)
-    assert buckets.keeps_half("one", rate, 0.0)
-    for left in (3, 2, 1):
+    assert buckets.wait_for_half("one", rate, 0.0) == 0.0
+    for wait_s in (0.0, 1.0, 2.0):
         buckets.take("one", rate, 0.0)
-        assert buckets.keeps_half("one", rate, 0.0) is (left > 2)
-    assert buckets.keeps_half("one", rate, 2.0)
-    assert buckets.keeps_half("one", rate, 200.0)
+        assert buckets.wait_for_half("one", rate, 0.0) == wait_s
+    assert buckets.wait_for_half("one", rate, 2.0) == 0.0
+    assert buckets.wait_for_half("one", rate, 2.0, 2) == 1.0
+    assert buckets.wait_for_half("one", rate, 200.0, 2) == 0.0
+    assert buckets.wait_for_half("one", rate, 200.0, 3) == inf
     assert len(buckets) == 1
+
+
+@given(rates, starts, st.lists(st.tuples(gaps, st.integers(1, 60)), max_size=50))
+def test_so_many_tokens_are_taken_or_none(
+    rate: tuple[float, int], now: float, turns: list[tuple[float, int]]
+) -> None:
+    """It is the same as to take them one by one, if there are enough."""
+    bucket, burst = token_rate(*rate), rate[1]
+    together, singly = TokenBuckets[str](10), TokenBuckets[str](10)
+    for gap, count in turns:
+        now += gap
+        wait_s = together.wait("one", bucket, now, count)
+        assert together.take("one", bucket, now, count) == pytest.approx(wait_s, abs=SLACK_S)
+        assert (wait_s == inf) is (count > burst)
+        if wait_s == 0.0:
+            assert [singly.take("one", bucket, now) for _ in range(count)] == [0.0] * count
+        elif wait_s < inf:
+            assert together.wait("one", bucket, now + wait_s, count) == 0.0
+    assert bucket.capacity == burst
 
 
 def test_one_bucket_is_kept_even_if_none_may_be() -> None:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.codec.test_names import ORDINARY
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.protocol.user_ids import (
     MAX_USER_BYTES,
@@ -31,9 +33,26 @@ def test_nothing_else_is_an_id(value: Any) -> None:
         parse_user_id(value)
 
 
+@pytest.mark.req("IDENT-93")
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "null"),
+        (True, "true or false"),
+        (7.5, "a fraction"),
+        ({}, "an object"),
+        ([], "a list"),
+        (b"7", "bytes"),
+    ],
+)
+def test_what_is_no_id_is_named_in_the_words_of_clients(value: Any, kind: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"text or an integer, not {kind}$"):
+        parse_user_id(value)
+
+
 @pytest.mark.req("PRES-05")
-@pytest.mark.parametrize("value", ["a", "x" * MAX_USER_BYTES, "\U0001f600" * 64, "日本"])
-def test_an_id_has_printable_characters(value: str) -> None:
+@pytest.mark.parametrize("value", ["a", "x" * MAX_USER_BYTES, "\U0001f600" * 64, "日本", *ORDINARY])
+def test_an_id_has_the_characters_of_any_script(value: str) -> None:
     assert parse_user_id(value) == value
 
 
@@ -53,7 +72,7 @@ def test_an_id_is_not_empty() -> None:
 @pytest.mark.req("PRES-05")
 @pytest.mark.parametrize("value", ["a\0b", "a\nb", "\ud800", "\x7f", "a\u2028"])
 def test_an_id_has_no_other_characters(value: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="printable"):
+    with pytest.raises(RemoteProtocolError, match=r"cannot have the character U\+"):
         parse_user_id(value)
 
 
@@ -62,7 +81,7 @@ def test_an_id_is_what_it_was(value: str) -> None:
     try:
         assert parse_user_id(value) == value
     except RemoteProtocolError:
-        assert not value.isprintable()
+        assert unfit_character(value)
 
 
 @pytest.mark.req("PRES-06")

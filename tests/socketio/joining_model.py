@@ -256,6 +256,8 @@ class Model:
         else:
             self.dropped += 1
             self.emit(attempt, "event", "logic/error", (5, "not authenticated"))
+            if packet.ack:
+                self.emit(attempt, "ack", packet.number)
 
     def close(self, client: Client, reason: str) -> None:
         """The session is over, and takes nothing more; its peer is told after the batch."""

@@ -764,18 +764,21 @@ async def test_a_step_may_ask_an_accepted_client(transport: str) -> None:
         assert the_socket(server).user == "ann"
 
 
-@pytest.mark.req("JOIN-21")
+@pytest.mark.req("JOIN-21", "JOIN-40")
 @trio_test
 async def test_events_before_credentials_are_refused(transport: str) -> None:
     server, _ = guarded_server(Door())
     async with serving(server) as port, open_client(port, transport) as client:
         await client.connect()
-        await client.emit("ping", ack_id=1)
         error = {"errcode": 5, "errmsg": "not authenticated"}
+        await client.emit("ping")
         assert await client.receive_event() == ["logic/error", error]
+        await client.emit("ping", ack_id=1)
+        assert await client.receive_event() == ["logic/error", error]
+        assert (await client.receive())[0] == '31[{"errcode":5,"errmsg":"not authenticated"}]'
         await client.emit("auth", {"name": "ann"})
         assert await ask(client, "ping") == ["pong"]
-        assert server.statistics().events_dropped == 1
+        assert server.statistics().events_dropped == 2
 
 
 async def check_refused(client: SocketIOClient, errcode: int, message: str) -> None:

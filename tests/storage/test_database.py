@@ -17,6 +17,7 @@ from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio.errors import ConfigurationError, StorageUnavailable
 from trio_socketio.storage import database as database_module
+from trio_socketio.storage import opening
 from trio_socketio.storage.database import Database
 from trio_socketio.storage.opening import FILE, default_folder
 
@@ -297,6 +298,92 @@ async def test_the_end_does_not_wait_for_ever(
         assert "did not take what was to be written" in caplog.text
     finally:
         held.let_go.set()
+
+
+@pytest.mark.req("STATE-14")
+@pytest.mark.parametrize("name", [FILE, f"{FILE}-wal"])
+@trio_test
+async def test_a_file_that_is_moved_away_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(database_module, "CALM_S", 0.0)
+    async with open_database(tmp_path) as database:
+        await database.write(put("a"))
+        (tmp_path / name).rename(tmp_path / "elsewhere")
+        with pytest.raises(StorageUnavailable, match="was moved or deleted while it was in use"):
+            await database.write(put("b"))
+        assert "was moved or deleted" in database.fault
+        assert await database.read(names) == ["a"]
+        (tmp_path / "elsewhere").rename(tmp_path / name)
+        await database.write(put("c"))
+        assert database.fault == ""
+    assert kept(tmp_path) == ["a", "c"]
+
+
+@pytest.mark.req("STATE-15")
+@trio_test
+async def test_it_is_told_when_the_file_cannot_be_written_and_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_S", 0.1)
+    async with open_database(tmp_path) as database:
+        other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):
+                await database.write(put("a"))
+        assert "locked by another program" in database.fault
+        assert caplog.text.count("cannot be written: the file is locked by another program") == 1
+        other.close()
+        await database.write(put("a"))
+        assert database.fault, "a disk that is full has room for a little now and then"
+        monkeypatch.setattr(database_module, "CALM_S", 0.0)
+        await database.read(names)  # nobody writes, as nothing could be written
+        assert database.fault == ""
+        assert "can be written again" in caplog.text
+
+
+@pytest.mark.req("STATE-13")
+@trio_test
+async def test_a_start_while_the_file_is_locked_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_S", 0.1)
+    async with open_database(tmp_path):
+        pass
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ConfigurationError, match="end that program, or wait until it has fini"):
+        opening.open_file(tmp_path, [TABLE])
+    other.close()
+
+
+@trio_test
+async def test_what_is_in_a_folder_that_is_not_used_is_counted(tmp_path: Path) -> None:
+    count = "SELECT count(*) FROM things"
+    assert opening.count_rows(tmp_path, count) is None
+    async with open_database(tmp_path) as database:
+        await database.write(put("a"))
+    assert opening.count_rows(tmp_path, count) == 1
+    assert opening.count_rows(tmp_path, "SELECT 1 WHERE 0") is None
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    assert opening.count_rows(tmp_path, count) is None
+
+
+def test_a_folder_is_checked_without_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    opening.check_usable(tmp_path / "a" / "b")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    for place in ("file", "file/folder"):
+        with pytest.raises(ConfigurationError, match="file' is not a folder"):
+            opening.check_usable(tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda path, rights: path != tmp_path)
+    with pytest.raises(ConfigurationError, match="this user may not write to"):
+        opening.check_usable(tmp_path / "a")
+    with pytest.raises(ConfigurationError, match="cannot be used: File name too long"):
+        opening.check_usable(tmp_path / ("x" * 300))
 
 
 @pytest.mark.req("STATE-12")

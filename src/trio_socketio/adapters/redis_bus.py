@@ -72,6 +72,7 @@ class Bus:
         request_timeout_s: how long other servers may take to answer.
         answers_apart: whether answers are sent to the server that asks alone.
         max_message_bytes: larger messages are dropped unread.
+        has_clients: whether this server has clients that others may send to.
 
     Attributes:
         broadcasts: receives those of other servers, for all namespaces.
@@ -86,11 +87,13 @@ class Bus:
         max_message_bytes: int,
         *,
         answers_apart: bool,
+        has_clients: bool = True,
     ) -> None:
         self.redis = redis
         self.key = key
         self.request_timeout_s = request_timeout_s
         self.answers_apart = answers_apart
+        self.has_clients = has_clients
         self.counts = BusCounts()
         self.broadcasts = Broadcasts(redis, key, self.tell_gap)
         self._max_message_bytes = max_message_bytes

@@ -74,6 +74,8 @@ class RedisPubSub:
         publish_on_specific_response_channel: whether answers are sent to the server that asks
             alone, and not to all. All servers must have version 7.1 or later of the adapter.
         max_message_bytes: larger messages of other servers are dropped unread.
+        has_clients: whether this server has clients. One that has none, and sends to those of
+            others, is not asked by them, and does not read what they send one another.
 
     Raises:
         OptionError: an option cannot be used.
@@ -87,6 +89,7 @@ class RedisPubSub:
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         publish_on_specific_response_channel: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        has_clients: bool = True,
     ) -> None:
         if not isinstance(key, str) or not key or not key.isprintable():
             raise OptionError("key", f"expected a word, not {key!r}")
@@ -102,6 +105,7 @@ class RedisPubSub:
             request_timeout_s,
             max_message_bytes,
             answers_apart=publish_on_specific_response_channel,
+            has_clients=has_clients,
         )
 
     def __call__(self, namespace: AdaptedPlace) -> "RedisAdapter":
@@ -166,13 +170,17 @@ class RedisAdapter(Adapter):
     async def _hear(self) -> None:
         if not self._subscriptions:
             redis, channels, receiver = self._bus.redis, self._channels, self._receiver
-            self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
+            if self._bus.has_clients:
+                self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
             self._subscriptions = [
                 redis.subscribe(channels.response, receiver.receive_response),
                 redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
-                # Last, because other servers expect answers from all that are subscribed to it.
-                redis.subscribe(channels.request, receiver.receive_request),
             ]
+            if self._bus.has_clients:  # WORK-24
+                # Last, because other servers expect answers from all that are subscribed to it.
+                self._subscriptions.append(
+                    redis.subscribe(channels.request, receiver.receive_request)
+                )
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
                 await self._bus.broadcasts.wait_confirmed()
@@ -282,12 +290,13 @@ class RedisAdapter(Adapter):
     # -- what asks
 
     async def node_count(self) -> int:
-        """Return how many servers there are, those of Node and this one included.
+        """Return how many servers with clients there are, those of Node and this one included.
 
         Raises:
             TrioSocketIOError: Redis cannot tell, for example because it is away.
         """
-        return await self._requests.count_others() + 1 if await self._hears() else 1
+        own = int(self._bus.has_clients)
+        return await self._requests.count_others() + own if await self._hears() else own
 
     async def sockets(self, target: Target) -> set[str]:
         """Return the public ids of the sockets of target, on all servers.

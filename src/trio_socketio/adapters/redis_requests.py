@@ -74,8 +74,10 @@ class Requests:
         Raises:
             TrioSocketIOError: Redis cannot tell.
         """
-        # BUS-18: each server is subscribed to this channel once, and this one is among them.
-        return max(await self._bus.count_servers(self._channels.request) - 1, 0)
+        # BUS-18: each server is subscribed to this channel once. This one is among them, unless it
+        # has no clients.
+        own = int(self._bus.has_clients)
+        return max(await self._bus.count_servers(self._channels.request) - own, 0)
 
     async def count_for(self, remote: "RemoteAcks") -> None:
         """Count the other servers for a broadcast that asks for answers."""

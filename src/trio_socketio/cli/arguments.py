@@ -92,6 +92,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def workers(text: str) -> int | str:
+    """Parse a number of workers, or "auto".
+
+    Raises:
+        ArgumentTypeError: the text is neither.
+    """
+    return text if text == "auto" else count(text)
+
+
 def whole(text: str) -> int:
     """Parse a whole number that may be zero.
 

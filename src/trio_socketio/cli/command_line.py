@@ -62,5 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:  # the command's own parser reports it, because its --help lists the options
         own = commands.choices[asked.command]
         own.error(unrecognized(unknown, own))
+    asked.words = list(arguments)
     code: int = module.run(asked)
     return code

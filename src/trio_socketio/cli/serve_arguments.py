@@ -12,6 +12,7 @@ from trio_socketio.cli.arguments import (
     port,
     seconds,
     whole,
+    workers,
 )
 from trio_socketio.cluster.options import ADAPTERS, ClusterOptions
 from trio_socketio.codec.parsers import PARSERS
@@ -37,6 +38,9 @@ _PLACES: Final[dict[str, Place]] = {
     "redis": ("redis", "url"),
     "node": ("cluster", "node"),
     "adapter": ("cluster", "adapter"),
+    "internal": ("cluster", "internal"),
+    "cluster_secret_file": ("cluster", "secret_files"),
+    "workers": ("workers", "count"),
     "path": ("engine", "path"),
     "ping_interval": ("engine", "ping_interval_s"),
     "ping_timeout": ("engine", "ping_timeout_s"),
@@ -154,6 +158,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="its private key, if --certfile does not hold it",
     )
+    where.add_argument(
+        "--workers",
+        type=workers,
+        metavar="N|auto",
+        help="serve with this many processes, or one for each CPU; needs --redis (default: 1)",
+    )
     where.add_argument("--path", help=f"where Socket.IO answers (default: {default.path})")
     where.add_argument(
         "--control",
@@ -185,6 +195,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         choices=ADAPTERS,
         help="how broadcasts reach the clients of other nodes; Node servers with "
         f"@socket.io/redis-adapter understand pubsub (default: {ClusterOptions().adapter})",
+    )
+    others.add_argument(
+        "--internal",
+        metavar="HOST:PORT",
+        help="listen here for other nodes, and pass on to them what belongs to their sessions, so "
+        "that no balancer needs sticky sessions; port 0 takes a free one; it needs "
+        "--cluster-secret-file, or [cluster] internal_tls_cert (default: none)",
+    )
+    others.add_argument(
+        "--cluster-secret-file",
+        action="append",
+        metavar="FILE",
+        help="a file with a secret of 32 bytes or more, by which nodes know one another; may be "
+        "given several times: the first signs, and any is accepted",
     )
     how = command.add_argument_group("how to behave (these override the app's own options)")
     for name, what, usual in (

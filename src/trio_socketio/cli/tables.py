@@ -101,7 +101,8 @@ def cell(value: Any, name: str = "") -> str:
 
     Args:
         value: the value.
-        name: its name; one that ends in ``_at_s`` is a time, in seconds since 1970.
+        name: its name; that of a moment, in seconds since 1970, is ``at_s`` or ``until_s``, or ends
+            in ``_at_s``.
     """
     if value is None or value in ({}, [], ""):
         return _NOTHING
@@ -109,7 +110,7 @@ def cell(value: Any, name: str = "") -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    if isinstance(value, (int, float)) and name.endswith("_at_s"):
+    if isinstance(value, (int, float)) and (name in ("at_s", "until_s") or name.endswith("_at_s")):
         try:
             return datetime.fromtimestamp(value).isoformat(" ", "seconds")
         except (ValueError, OverflowError, OSError):

@@ -11,6 +11,7 @@ from trio_socketio.client.channel import Channel
 from trio_socketio.client.link import Link
 from trio_socketio.client.membership import LEAVING
 from trio_socketio.client.namespace import ClientNamespace
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.namespace_name import full_name
 
@@ -98,6 +99,6 @@ def check_name(name: object) -> str:
     if not isinstance(name, str):
         raise LocalProtocolError(f"the name of a namespace is text, not {name!r}")
     name = full_name(name)
-    if "," in name or not name.isprintable():
+    if "," in name or unfit_character(name):
         raise LocalProtocolError(f"a namespace cannot be called {name!r}")
     return name

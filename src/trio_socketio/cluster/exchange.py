@@ -1,6 +1,6 @@
 """The calls between this node and others: what it asks of them, and what they ask of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,18 +25,26 @@ class Exchange:
         name: of this node.
         channel: carries the messages.
         machine: knows the other nodes.
+        unheard: returns the names of nodes that may have clients, but cannot be asked.
 
     Attributes:
         calls: those of other nodes.
         questions: the calls of this node.
     """
 
-    def __init__(self, name: str, channel: NodeChannel, machine: NodesMachine) -> None:
+    def __init__(
+        self,
+        name: str,
+        channel: NodeChannel,
+        machine: NodesMachine,
+        unheard: Callable[[], Iterable[str]],
+    ) -> None:
         self.calls = NodeCalls(Dispatcher((), MAX_CALL_BYTES))
         self.questions = Questions()
         self._name = name
         self._channel = channel
         self._machine = machine
+        self._unheard = unheard
 
     def question(
         self, method: str, params: Any, to: Collection[str] | None
@@ -92,7 +100,8 @@ class Exchange:
         peers = self._machine.roster.peers
         boot = self._machine.own.boot
         if to is None:
-            asked = {name: peer.node.boot for name, peer in peers.items()}
+            asked = dict.fromkeys(self._unheard(), "")  # NODE-23: they are missing at once
+            asked |= {name: peer.node.boot for name, peer in peers.items()}
             return asked, self._channel.send(EVERYBODY, Ask(name=self._name, boot=boot, call=call))
         asked = {name: peers[name].node.boot if name in peers else "" for name in to}
         sent = [

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -23,6 +24,7 @@ from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
 from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
 from trio_socketio.cluster.questions import OpenQuestion
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.codec.node_messages import (
     NODE_NAME,
     NODE_NAME_RULE,
@@ -43,8 +45,8 @@ from trio_socketio.errors import ConfigurationError, TrioSocketIOError
 from trio_socketio.im.presence.service import presence_of
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, Settled, State
-from trio_socketio.protocol.node_roster import Gone, Joined
-from trio_socketio.protocol.nodes import SILENCE_S, NodesMachine, Output
+from trio_socketio.protocol.node_roster import SILENT, Gone, Joined
+from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S, NodesMachine, Output
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ log = logging.getLogger(__name__)
 _NAME: Final = re.compile(NODE_NAME).match
 _START_S: Final = 2 * SILENCE_S
 """The time after which a node starts without its name, because Redis does not answer."""
+_CUT_OFF_S: Final = 1.5 * INTERVAL_S
+"""A node that has not heard its own beats for this time hears nobody."""
 _STATES: Final[dict[str, "NodeState"]] = {"serving": "serving", "stopping": "draining"}
 
 
@@ -86,13 +90,27 @@ class NodesStatistics:
     unsent: int
 
 
+class Follower(Protocol):
+    """What is told of the nodes that come and go."""
+
+    def node_came(self, node: NodeFacts, /) -> None:
+        """Note that a node lives."""
+
+    def node_went(self, node: NodeFacts, /, *, is_cut_off: bool) -> None:
+        """Note that a node is not heard any more, or that this one hears nobody."""
+
+    def nodes_settled(self) -> None:
+        """Note that this node hears others again, and that those that live have come back."""
+
+
 class ClusterNodes:
     """The nodes that share a Redis. `run` makes this node one of them.
 
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 15 attributes: what it says about itself, its parts, and how far it has come.
+    It has 21 attributes: what it says about itself, its parts, who follows it, and how far it has
+    come. Of its 25 methods, half are for others: the control API, forwarding and operators.
 
     Args:
         redis: the connection.
@@ -101,12 +119,16 @@ class ClusterNodes:
         prefix: begins the names of the channels.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        lease_s: how long a node may have clients after it has fallen silent without a goodbye.
+        family: what other nodes are told of the program.
 
     Raises:
         ConfigurationError: no node can have this name.
 
     Attributes:
+        host: the name of the machine that this node runs on.
         name: of this node.
+        reach: where it takes requests of other nodes, and the prefix of its sids, for NodeFacts.
     """
 
     def __init__(
@@ -118,19 +140,27 @@ class ClusterNodes:
         prefix: str = "tsio",
         version: str = "",
         max_answer_bytes: int = 1 << 20,
+        lease_s: float = 10.0,
+        family: Family = ALONE,
     ) -> None:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
         self.name = name
+        self.reach = ("", "")
+        self._followers: list[Follower] = []
+        self._heard_at = -inf
+        self._was_cut_off = False
         self._redis = redis
         self._server = server
         self._version = version[:64]
+        self._family = family
         self._channel = NodeChannel(redis, prefix, name)
-        self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
+        self.host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
         boots = (token_urlsafe(9) for _ in count())
-        self._machine = NodesMachine(name, self._started_at_s, boots)
-        self._exchange = Exchange(name, self._channel, self._machine)
+        self._machine = NodesMachine(name, self._started_at_s, boots, keeps_s=lease_s)
+        self._holders: Callable[[], Collection[str]] = tuple
+        self._exchange = Exchange(name, self._channel, self._machine, self.unheard)
         for group in (
             Emitting(server, max_answer_bytes),
             NodeReach(server),
@@ -152,6 +182,14 @@ class ClusterNodes:
         """Return the other nodes that live, in the order of their names."""
         peers = self._machine.roster.peers
         return [peers[name].node for name in sorted(peers)]
+
+    def unheard(self) -> dict[str, bool]:
+        """Return the nodes that may have clients, but cannot be asked; see control.nodes.Nodes."""
+        roster = self._machine.roster
+        # Those with a lease may never have been heard, if this node has just started.
+        known = {self.name, *roster.peers, *roster.departed}
+        found = {name: True for name in self._holders() if name not in known}
+        return found | {name: one.node.shares_presence for name, one in roster.silent.items()}
 
     def listed(self) -> list[NodeInfo]:
         """Return all nodes that live, in the order of their names; this one always among them."""
@@ -185,6 +223,30 @@ class ClusterNodes:
     def use_backends(self, describe: Callable[[], BackendNamespaces]) -> None:
         """Tell the other nodes for which namespaces there are backends here."""
         self._backends = describe
+
+    # -- for forwarding
+
+    @property
+    def process(self) -> str:
+        """This process, which may have to claim its name anew, with another boot each time."""
+        return name_process(os.getpid(), self._started_at_s)
+
+    def find(self, name: str) -> NodeFacts | None:
+        """Return what another node has told about itself last; None if it does not live."""
+        peer = self._machine.roster.peers.get(name)
+        return None if peer is None else peer.node
+
+    def follow(self, follower: "Follower") -> None:
+        """Tell a follower of the nodes that come and go from now on."""
+        self._followers.append(follower)
+
+    def use_leases(self, holders: Callable[[], Collection[str]]) -> None:
+        """Count the nodes that hold a lease among those that may have clients (NODE-25).
+
+        Args:
+            holders: returns their names.
+        """
+        self._holders = holders
 
     # -- for operators
 
@@ -279,9 +341,16 @@ class ClusterNodes:
                 self._settle(one)
             elif isinstance(one, Joined):
                 log.info("the node %s", _describe(one.node))
+                for follower in self._followers:
+                    follower.node_came(one.node)
             elif isinstance(one, Gone):
                 log.info("the node %r %s", one.node.name, one.why)
                 self._exchange.lose(one.node)
+                # A node that does not even hear itself does not know who has gone.
+                is_cut_off = one.why == SILENT and trio.current_time() - self._heard_at > _CUT_OFF_S
+                self._was_cut_off = self._was_cut_off or is_cut_off
+                for follower in self._followers:
+                    follower.node_went(one.node, is_cut_off=is_cut_off)
 
     def _settle(self, settled: Settled) -> None:
         self._refused = settled if settled.state is State.REFUSED else None
@@ -309,11 +378,12 @@ class ClusterNodes:
 
     def _facts(self) -> NodeFacts:
         backends = self._backends()
+        internal, sid_prefix = self.reach
         presence = presence_of(self._server)
         return NodeFacts(
             name=self.name,
             boot=self._machine.own.boot,
-            host=self._host,
+            host=self.host,
             pid=os.getpid(),
             version=self._version,
             started_at_s=self._started_at_s,
@@ -322,18 +392,36 @@ class ClusterNodes:
             backends=backends.events,
             authenticators=backends.authenticate,
             shares_presence=presence is not None and presence.store.is_shared,
+            internal=internal,
+            sid_prefix=sid_prefix,
+            parent=self._family.parent,
+            workers=self._family.workers,
         )
 
     def _on_gap(self) -> None:
         self._do(self._machine.own.reconnected(trio.current_time()))
 
+    async def _settle_followers(self) -> None:
+        await trio.sleep(SILENCE_S)
+        for follower in self._followers:
+            follower.nodes_settled()
+
     def _receive(self, message: NodeMessage) -> None:
+        self._heard_at = trio.current_time()
+        if self._was_cut_off and self._nursery is not None:
+            self._was_cut_off = False
+            self._nursery.start_soon(self._settle_followers)
         if isinstance(message, Ask):
             self._exchange.receive_ask(message)
         elif isinstance(message, Answer):
             self._exchange.receive_answer(message)
         else:
             self._do(self._machine.receive(message, trio.current_time()))
+
+
+def name_process(pid: int, started_at_s: float) -> str:
+    """Return a name for a process of a node, of letters, digits and a dash."""
+    return f"{pid}-{round(started_at_s * 1e6)}"
 
 
 def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
@@ -347,6 +435,8 @@ def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
         state=node.state,
         connections=node.connections,
         last_heard_s=last_heard_s,
+        parent=node.parent,
+        workers=node.workers,
     )
 
 

@@ -1,20 +1,21 @@
 """A node of a cluster as the program runs it: its Redis, the adapters of its server, its name."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
+from trio_socketio.cluster.forwarding.forwarding import Forwarding
 from trio_socketio.cluster.nodes import ClusterNodes
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.redis.redis import Redis
 from trio_socketio.runtime.groups import alone
+from trio_socketio.runtime.options import ConnectionLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.registry import Collector
-
+    from trio_socketio.cluster.forwarding.internal import Internal
     from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.redis.options import RedisOptions
     from trio_socketio.runtime.runtime import Runtime
@@ -31,8 +32,14 @@ class Cluster:
         name: of the node.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        internal: where this node listens for others; None if nothing is passed on.
+        connections: the bounds on connections.
+        sid_prefix: the 4 characters that the sids of this node start with; None for random ones.
+        lease_s: how long a node may have clients after it has fallen silent.
+        family: what other nodes are told of the program.
 
     Attributes:
+        forwarding: passes on what belongs to other nodes; None if nothing is passed on.
         redis: the connection.
         adapters: those of the namespaces.
         nodes: the cluster.
@@ -50,6 +57,11 @@ class Cluster:
         name: str,
         version: str,
         max_answer_bytes: int,
+        internal: "Internal | None" = None,
+        connections: "ConnectionLimits | None" = None,
+        sid_prefix: str | None = None,
+        lease_s: float = 10.0,
+        family: Family = ALONE,
     ) -> None:
         if server._namespaces.has_own_adapters:
             raise ConfigurationError(
@@ -59,7 +71,10 @@ class Cluster:
         self._joined = trio.Event()
         self.redis = Redis(redis)
         self.adapters = RedisPubSub(
-            self.redis, key=options.key, request_timeout_s=options.request_timeout_s
+            self.redis,
+            key=options.key,
+            request_timeout_s=options.request_timeout_s,
+            has_clients=not family.workers,
         )
         server._namespaces.use_adapter(self.adapters)
         self.nodes = ClusterNodes(
@@ -69,7 +84,15 @@ class Cluster:
             prefix=redis.prefix,
             version=version,
             max_answer_bytes=max_answer_bytes,
+            lease_s=lease_s,
+            family=family,
         )
+        self.forwarding: Forwarding | None = None
+        if internal is not None:
+            limits = connections or ConnectionLimits()
+            self.forwarding = server._host.forwarding = Forwarding(
+                server, self.nodes, internal, limits, options.place, sid_prefix
+            )
 
     async def start(self, runtime: "Runtime") -> None:
         """Begin to connect to Redis, and to be one of its nodes; both end with the runtime.
@@ -78,6 +101,9 @@ class Cluster:
         ConfigurationError of theirs ends the program: Redis refuses us, or the name is taken.
         """
         await runtime.start_service("redis", self._run_redis)
+        if self.forwarding is not None:  # before the nodes, which are told its address
+            run = partial(self.forwarding.run, runtime)
+            await runtime.start_service("forwarding", run, end=self.forwarding.end)
         await runtime.start_service("nodes", self._run_nodes)
 
     async def _run_redis(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -110,13 +136,3 @@ class Cluster:
         Without Redis it cannot be, and that is said by check_redis.
         """
         return self.nodes.fault if self.redis.connected else ""
-
-    def collectors(self) -> "Iterator[Collector]":
-        """Return what collects the metrics."""
-        from trio_socketio.adapters.metrics import BusCollector
-        from trio_socketio.cluster.metrics import NodesCollector
-        from trio_socketio.redis.metrics import RedisCollector
-
-        yield RedisCollector(self.redis)
-        yield BusCollector(self.adapters)
-        yield NodesCollector(self.nodes)

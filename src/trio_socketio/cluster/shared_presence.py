@@ -39,6 +39,10 @@ class NamedStore(RedisStore):
             raise StoreUnavailable(fault)
         return await super().enroll(node, boot)
 
+    def holders(self) -> frozenset[str]:
+        """Return the names of the nodes that had a lease when the store was asked last."""
+        return frozenset(value.split(" ", 2)[-1] for value in self._watch.values())
+
 
 class SharedPresence:
     """The presence store of a node, the turns of groups, and a check of the settings of Redis.
@@ -66,6 +70,7 @@ class SharedPresence:
         self._options = NodeOptions(cluster.redis, prefix, cluster.nodes.name, options)
         self.settings = RedisSettings(cluster.redis)
         self.store = NamedStore(cluster, prefix, options)
+        cluster.nodes.use_leases(self.store.holders)
         self.turns = RedisTurns(cluster.redis, lambda: presence.boot, prefix=prefix)
 
     async def wait_fit(self) -> None:

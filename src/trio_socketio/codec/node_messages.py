@@ -28,6 +28,10 @@ NODE_NAME_RULE: Final = "letters, digits and . _ : -, at most 128, the first a l
 NodeName = Annotated[str, Meta(pattern=NODE_NAME)]
 Boot = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")]
 NodeState = Literal["starting", "serving", "draining"]
+_Internal = Annotated[
+    str, Meta(pattern=r"\A(?:(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,255}):[1-9][0-9]{0,4})?\Z")
+]
+_SidPrefix = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9_-]{4})?\Z")]
 _Namespaces = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMESPACES)]
 
 
@@ -37,6 +41,8 @@ class UnknownMessage(RemoteProtocolError):
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the others about itself.
+
+    It has 15 attributes, because it is all that they know of it.
 
     Args:
         name: unique among the nodes that live.
@@ -50,6 +56,11 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         backends: the namespaces whose events a backend on this node handles.
         authenticators: the namespaces whose clients a backend on this node identifies.
         shares_presence: whether its seats are in a store that other nodes have, too.
+        internal: where it takes requests of other nodes for its sessions, as HOST:PORT; empty if it
+            takes none.
+        sid_prefix: begins the sids of its sessions; empty if it takes no requests.
+        parent: the node whose worker it is; empty if it is none.
+        workers: how many workers it has; it has no clients then.
     """
 
     name: NodeName
@@ -63,6 +74,10 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backends: _Namespaces = ()
     authenticators: _Namespaces = ()
     shares_presence: bool = False
+    internal: _Internal = ""
+    sid_prefix: _SidPrefix = ""
+    parent: Annotated[str, Meta(max_length=128)] = ""
+    workers: Annotated[int, Meta(ge=0)] = 0
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):

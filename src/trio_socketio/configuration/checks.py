@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from trio_socketio.configuration.environment import PREFIX
+from trio_socketio.configuration.redis_checks import REDIS, find_faults_of_redis, named_like
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.address import Address, parse_address
@@ -15,14 +15,19 @@ from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
 _ADMIN: Final[Place] = ("admin", "listen")
-_REDIS: Final[Place] = ("redis", "url")
 _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     **{
-        ("cluster", name): (_REDIS,)
+        ("cluster", name): (REDIS,)
         for name in ("node", "adapter", "key", "request_timeout_s")
     },
     **{
-        ("redis", name): (_REDIS,)
+        ("cluster", name): (("cluster", "internal"),)
+        for name in (
+            "secret_files", "internal_tls_cert", "place",
+        )
+    },
+    **{
+        ("redis", name): (REDIS,)
         for name in (
             "password_file", "ca_file", "prefix", "connect_timeout_s", "command_timeout_s",
             "send_timeout_s", "probe_s", "retry_first_s", "retry_max_s", "max_commands",
@@ -58,7 +63,7 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
         )
         for name in ("webhook", "legacy_records", "store", "max_events", "max_bytes")
     },
-    **{("presence", name): (_REDIS,) for name in ("lease_s", "outage")},
+    **{("presence", name): (REDIS,) for name in ("lease_s", "outage")},
     ("rules", "logins"): (
         ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
         ("identity", "webhook"), ("identity", "tokens"), ("app", "spec"),
@@ -124,7 +129,7 @@ def find_contradictions(
     certfile = settings.get(("listen", "certfile"))
     if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
-        yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
+        yield f"{where} needs {named_like(where, ('listen', 'certfile'), '--certfile')}"
     yield from _faults_of_methods(configuration, settings)
     if configuration.identity.backend and not _has_control(configuration, inherited):
         where = settings["identity", "backend"].where
@@ -139,7 +144,7 @@ def find_contradictions(
                     "it no methods, so that nobody is asked there who it is"
                 )
     yield from _faults_of_admin_ui(configuration, settings)
-    yield from _faults_of_store(configuration, settings)
+    yield from find_faults_of_redis(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
     yield from _faults_of_confirmation(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
@@ -147,16 +152,6 @@ def find_contradictions(
         yield (
             f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
             "speak JSON only, so the parser must be json"
-        )
-
-
-def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterator[str]:
-    """Yield an error if presence is to be kept in a Redis that is not there (CFG-34)."""
-    if configuration.presence.store == "redis" and configuration.redis.url is None:
-        where = settings["presence", "store"].where
-        yield (
-            f"{where} is redis, but there is none: set {_named_like(where, _REDIS, '--redis')}, or "
-            "leave it out"
         )
 
 
@@ -250,15 +245,6 @@ def _collide(one: Address, other: Address) -> bool:
     )
 
 
-def _named_like(where: str, place: Place, flag: str | None) -> str:
-    """Name an option as the source of another one would spell it."""
-    if where.startswith("--") and flag is not None:
-        return flag
-    if where.startswith(PREFIX):
-        return f"{PREFIX}{'__'.join(place)}".upper()
-    return f"[{place[0]}] {place[1]}"
-
-
 def _faults_of_admin_ui(configuration: Configuration, settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the Admin UI beside the other tables (AUI-27)."""
     options = configuration.admin_ui
@@ -314,7 +300,7 @@ def find_idle(
             continue  # what is given is the default, as in an example whose comments were removed
         if len(place) > 2 and _within(configuration, place) == getattr(default, place[2]):
             continue
-        wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
+        wanted = [named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
     yield from _idle_options_of_store(configuration, settings)
     folder = settings.get(("state", "folder"))

@@ -226,7 +226,11 @@ def _convert_item(
     except RecursionError:
         faults.append(f"{where}: is nested too deeply")
         return _FAILED
-    return _convert_group(kind, fields_of(kind), given, f"{where} ", faults)
+    made = _convert_group(kind, fields_of(kind), given, f"{where} ", faults)
+    name = given.get(("name",))
+    if name is not None and getattr(made, "name", None) != name.value:
+        return _FAILED  # without its name, it would be checked as an item that was given none
+    return made
 
 
 def _are_tables(value: object) -> bool:

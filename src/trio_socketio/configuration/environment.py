@@ -13,7 +13,8 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, get_origin
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 from trio_socketio.configuration.kinds import Kind, find_kind, join_names
 from trio_socketio.configuration.settings import (
@@ -99,7 +100,7 @@ def plain_value(text: str, kind: Kind) -> Any:
     value: Any = text
     if kind.plain is bool or (kind.group is not None and word.lower() in ("true", "false")):
         value = {"true": True, "false": False}.get(word.lower(), text)
-    elif kind.plain is int and _INTEGER(word):
+    elif _takes_numbers(kind.plain) and _INTEGER(word):
         value = _whole(word, text)
     elif kind.plain is float and _NUMBER(word):
         value = float(word)
@@ -111,6 +112,11 @@ def plain_value(text: str, kind: Kind) -> Any:
     elif kind.group is not None or get_origin(kind.plain) is dict:
         value = _document(word, text)
     return value
+
+
+def _takes_numbers(plain: Any) -> bool:
+    """Whether whole numbers are of this type, which may be one that takes a word as well."""
+    return plain is int or (get_origin(plain) in (Union, UnionType) and int in get_args(plain))
 
 
 def _whole(word: str, text: str) -> Any:

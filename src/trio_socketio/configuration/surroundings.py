@@ -18,6 +18,7 @@ from trio_socketio.control.backends import Backends
 from trio_socketio.control.places import check_folder
 from trio_socketio.control.tokens import read_grants
 from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.im.deliveries.options import NO_PLACE
 from trio_socketio.im.identity.verifiers import prepare
 from trio_socketio.im.presence.courier import prepare_address
 from trio_socketio.net.tls import create_context
@@ -28,6 +29,7 @@ from trio_socketio.runtime.addresses import Address, is_local, resolve_hosts
 from trio_socketio.runtime.listeners import check_unix_path
 from trio_socketio.socketio.client_files import find_client
 from trio_socketio.socketio.server import Server
+from trio_socketio.storage.opening import check_usable, default_folder
 
 _RESOLVE_S: Final = 10.0
 """The longest time for looking up all names together."""
@@ -63,6 +65,8 @@ def find_faults_around(configuration: Configuration, settings: Settings) -> Iter
         forward = Backends(control.backends).forward
         yield from _try(where("control", "backends"), forward, Server())
     yield from _faults_of_paths(configuration, where)
+    if configuration.redis.url is None:
+        yield from _faults_of_state(configuration, where)
     yield from trio.run(_find_faults_of_hosts, configuration, where)
 
 
@@ -153,6 +157,15 @@ def _faults_of_paths(configuration: Configuration, where: _Names) -> Iterator[st
             if not faults and Path(path).parent.is_dir():
                 faults += _try(where("control", "listen"), check_unix_path, Path(path))
             yield from faults
+
+
+def _faults_of_state(configuration: Configuration, where: _Names) -> Iterator[str]:
+    """Yield an error if this node could not keep its state (CFG-36)."""
+    folder = configuration.state.folder or default_folder()
+    if folder is not None:
+        yield from _try(where("state", "folder"), check_usable, folder)
+    elif configuration.deliveries.durable:
+        yield f"{where('deliveries', 'durable')}: {NO_PLACE}"
 
 
 async def _find_faults_of_hosts(configuration: Configuration, where: _Names) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from trio_socketio.cluster.options import ClusterOptions
+from trio_socketio.cluster.workers.options import WorkersOptions
 from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
@@ -34,7 +35,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 23 attributes, because they are all tables of the configuration file.
+    It has 24 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -45,6 +46,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     admin_ui: AdminUIOptions = AdminUIOptions()
     redis: RedisOptions = RedisOptions()
     cluster: ClusterOptions = ClusterOptions()
+    workers: WorkersOptions = WorkersOptions()
     state: StateOptions = StateOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()

@@ -94,9 +94,8 @@ class HttpCalls:
             _refuse(request, 415, "expected Content-Type: application/json")
             return
         most = self._hub.options.max_line_bytes
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > most:
-            error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
+        error = find_excess(request, most)
+        if error is not None:
             answer(request, 413, error)
             return
 
@@ -184,6 +183,14 @@ class HttpCalls:
             _respond(request, await dispatcher.answer_batch(calls, caller))
         else:
             _respond(request, await dispatcher.answer(calls[0], caller))
+
+
+def find_excess(request: "Request", max_bytes: int) -> ControlError | None:
+    """Return an error if a request says that its body is too long; it is not read then."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        return too_large(f"a body may have at most {max_bytes} bytes", max_line_bytes=max_bytes)
+    return None
 
 
 def answer(request: "Request", status: int, error: ControlError, *headers: Any) -> None:

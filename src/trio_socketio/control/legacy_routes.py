@@ -26,7 +26,7 @@ from urllib.parse import unquote
 import msgspec
 
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control.http_calls import BEARER, FROM_PAGES, not_running
+from trio_socketio.control.http_calls import BEARER, FROM_PAGES, find_excess, not_running
 from trio_socketio.control.legacy_views import (
     Calls,
     Page,
@@ -113,6 +113,11 @@ class LegacyRoutes:
         kind = request.headers.get("content-type", "")
         if request.method != "POST":
             self._start(request, caller, view)
+            return
+
+        excess = find_excess(request, self._max_body_bytes)
+        if excess is not None:
+            _fail(request, excess)
             return
 
         def on_body(body: bytes | None) -> None:

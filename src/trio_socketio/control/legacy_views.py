@@ -40,21 +40,22 @@ View = Callable[..., Awaitable[Any]]
 """Returns the data of the answer, given the Calls, and for a POST also content_type and body."""
 
 
-class GenRequest(msgspec.Struct, frozen=True, kw_only=True):
+class GenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of ``POST /api/nsps/gen``.
 
     Args:
         nspName: the name of the namespace; a leading slash may be left out.
         evts: an event, or several, that its clients may send besides EVENTS.
-        identity: a method that identifies its clients, or several; if there are none, those that
-            [identity] gives it. The original has no such field.
+        identity: a method that identifies its clients, or several; with an empty list nobody is
+            asked, and None means those that [identity] gives it. The original has no such field.
     """
 
     nspName: str
     evts: str | list[str] = []
-    identity: str | list[str] = []
+    identity: str | list[str] | None = None
 
 
+_FIELDS: Final = frozenset(GenRequest.__struct_fields__)
 _decode_gen = msgspec.json.Decoder(GenRequest).decode
 
 
@@ -78,7 +79,9 @@ class Calls:
         decoded = msgspec.json.decode(answer)
         error = decoded.get("error")
         if error is not None:
-            raise ControlError(error["code"], error["message"], error.get("data"))
+            raise ControlError(
+                error["code"], _in_words_of_routes(error["message"]), error.get("data")
+            )
         result = decoded["result"]
         away = [*result.get("missing", {}).get("nodes", ()), *result.get("failed", ())]
         if away:
@@ -115,7 +118,7 @@ class Calls:
 async def create(call: Calls, content_type: str, body: bytes) -> None:
     """Make a namespace that has the chat events, and its own (LEG-10)."""
     asked = _read_gen(content_type, body)
-    events = [asked.evts] if isinstance(asked.evts, str) else asked.evts
+    events = _read_events(asked.evts)
     methods = [asked.identity] if isinstance(asked.identity, str) else asked.identity
     if not asked.nspName:
         raise invalid("nspName", "cannot be empty")
@@ -125,7 +128,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
         namespace=asked.nspName,
         chat=True,
         rules={"events": allowed},
-        identity=methods or None,  # LEG-12: without it, DES tokens are not taken
+        identity=methods,  # LEG-12: without it, DES tokens are not taken
     )
 
 
@@ -186,7 +189,7 @@ async def show_room(call: Calls, room: str, namespace: str | None) -> Any:
                     "sockets.list", namespace=name, room=room, after=after, limit=MAX_SHOWN
                 )
             except ControlError as error:
-                if error.code != Code.NOT_FOUND:
+                if error.code != Code.NOT_FOUND or _is_about_namespace(error, namespace):
                     raise
                 break  # the room is not in this namespace, or just gone
             users.update(dict.fromkeys(one["user"] for one in page["sockets"] if one["user"]))
@@ -218,7 +221,7 @@ async def show_socket(call: Calls, socket: str, namespace: str | None) -> Any:
         try:
             found = await call("sockets.get", namespace=name, socket=socket)
         except ControlError as error:
-            if error.code != Code.NOT_FOUND:
+            if error.code != Code.NOT_FOUND or _is_about_namespace(error, namespace):
                 raise
             continue
         stat = {"id": socket, "connected": True, "disconnected": False, "nspName": name}
@@ -232,6 +235,12 @@ async def list_sockets(call: Calls, namespace: str | None, after: str | None) ->
     found, following = await _list(call, _SOCKETS, namespace, after)
     shown = [one["id"] for _, one in found]
     return Page({"sockets": shown, "truncated": following is not None}, following)
+
+
+def _is_about_namespace(error: ControlError, namespace: str | None) -> bool:
+    """Whether the only namespace that is looked at does not exist."""
+    about = error.data.get("parameter") if isinstance(error.data, dict) else None
+    return namespace is not None and about == "namespace"
 
 
 class _Listed(NamedTuple):
@@ -320,6 +329,42 @@ def _without_common(events: list[str]) -> list[str]:
     return events
 
 
+_NAMES: Final = {
+    "namespace": "nspName",
+    "room": "roomId",
+    "socket": "socketId",
+    "rules.events": "evts",
+}
+"""The parameters of the routes, by those of the methods that they are views of."""
+
+
+def _in_words_of_routes(message: str) -> str:
+    """Say in the words of the routes what a method has said."""
+    name, colon, rest = message.partition(": ")
+    told = f"{_NAMES[name]}{colon}{rest}" if name in _NAMES else message
+    return told.replace(
+        "; namespaces.update changes it",
+        ": delete it first, or change it with the method namespaces.update of /rpc",
+    )
+
+
+def _read_events(given: str | list[str]) -> list[str]:
+    """Read the events of a namespace.
+
+    Raises:
+        ControlError: several are in one text, which could be no event.
+    """
+    events = [given] if isinstance(given, str) else given
+    for one in events:
+        if "," in one or one.startswith("["):
+            raise invalid(
+                "evts",
+                f"expected one event in each text, as in a list of JSON, or evts=join&evts=leave "
+                f"in a form, not {one[:100]!r}",
+            )
+    return events
+
+
 def _read_gen(content_type: str, body: bytes) -> GenRequest:
     """Read a body as JSON, or as the form that the original reads.
 
@@ -330,10 +375,13 @@ def _read_gen(content_type: str, body: bytes) -> GenRequest:
     try:
         if kind == _FORM:
             fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_SHOWN)
+            for name in fields:
+                if name.removesuffix("[]") not in _FIELDS:
+                    raise ValueError(f"Form contains unknown field `{name[:100]}`")
             names = fields.get("nspName", [""])
             events = fields.get("evts", []) + fields.get("evts[]", [])
             methods = fields.get("identity", []) + fields.get("identity[]", [])
-            return GenRequest(nspName=names[-1], evts=events, identity=methods)
+            return GenRequest(nspName=names[-1], evts=events, identity=methods or None)
         if kind == "application/json":
             return _decode_gen(body)
     except (ValueError, RecursionError) as error:  # those of msgspec and of UTF-8 are ValueErrors

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.inspect import type_info as inspect_type
@@ -26,8 +26,9 @@ _MARK: Final = "_rpc"
 _NEVER: Final = object()
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _FIELD: Final = re.compile(
-    r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`"
+    r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
 )
+_MAX_SHOWN: Final = 100  # of the name of a field that a caller has made up
 _EXPECTED: Final = re.compile(
     r"Expected `(?P<kinds>[^`]+)`(?P<length> of length)?"
     r"(?: (?P<relation>[<>]=?) (?P<bound>\S+))?(?:, got `(?P<got>[^`]+)`)?"
@@ -203,22 +204,50 @@ class Method:
 
     def _explain(self, text: str) -> ControlError:
         """Turn the message of an error of msgspec into one that names the parameter."""
-        place = _PLACE.search(text)
-        path = place["path"] if place else ""
-        text = text[: place.start()] if place else text
-        field = _FIELD.match(text)
-        if field is None:
-            return invalid(path or "params", in_words_of_json(text))
-        name = f"{path}.{field['name']}" if path else field["name"]
-        if field["what"] == "missing required":
-            return invalid(name, "is missing")
-        similar = () if path else get_close_matches(field["name"], self._names.values(), 1)
+        misfit = read_misfit(text)
+        if not misfit.is_unknown:
+            return invalid(misfit.place or "params", misfit.reason)
+        nested = "." in misfit.place
+        similar = () if nested else get_close_matches(misfit.place, self._names.values(), 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        return invalid(name[:100], f"{self.name} has no such parameter{hint}")  # CONTROL-02
+        return invalid(misfit.place, f"{self.name} has no such parameter{hint}")  # CONTROL-02
 
 
-def in_words_of_json(text: str) -> str:
-    """Replace the names of Python's types in a message of msgspec, as callers know JSON alone."""
+class Misfit(NamedTuple):
+    """Why a value is not of the type that it has to be.
+
+    Args:
+        place: the path to what is wrong within the value, as ``rooms[0].roomId``; empty for the
+            value as a whole.
+        reason: what is wrong, in the terms of JSON.
+        is_unknown: whether it is a field that is not known.
+    """
+
+    place: str
+    reason: str
+    is_unknown: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}" if self.place else self.reason
+
+
+def read_misfit(text: str) -> Misfit:
+    """Read the message of a ValidationError of msgspec (IDENT-93)."""
+    found = _PLACE.search(text)
+    place = found["path"] if found else ""
+    text = text[: found.start()] if found else text
+    field = _FIELD.fullmatch(text)
+    if field is None:
+        return Misfit(place, _in_words_of_json(text))
+    name = field["name"][:_MAX_SHOWN]
+    place = f"{place}.{name}" if place else name
+    if field["what"] == "missing required":
+        return Misfit(place, "is missing")
+    return Misfit(place, "is not expected here; leave it out", is_unknown=True)
+
+
+def _in_words_of_json(text: str) -> str:
+    """Replace the names of Python's types in a message, as callers know JSON alone."""
     found = _EXPECTED.fullmatch(text)
     if found is None:
         return text[:1].lower() + text[1:]

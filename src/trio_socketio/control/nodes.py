@@ -24,8 +24,8 @@ class Answers(NamedTuple):
     Args:
         results: the result of each node that has done it, by its name.
         errors: the error of each node that has not, by its name.
-        missing: the names of the nodes that have not answered in time, or have gone before. They
-            may have done it all the same.
+        missing: the names of the nodes that have not answered in time, have gone before, or could
+            not be asked, as they are silent. They may have done it all the same.
     """
 
     results: "dict[str, Raw]"
@@ -73,6 +73,16 @@ class Nodes(Protocol):
 
     def others(self) -> "list[NodeFacts]":
         """Return the other nodes that live, in the order of their names."""
+
+    def unheard(self) -> dict[str, bool]:
+        """Return the nodes that may have clients although they are not heard (NODE-23).
+
+        They have fallen silent without a goodbye, and their leases may not have ended. Every
+        question to all nodes counts them as missing.
+
+        Returns:
+            Their names, and whether each one keeps its seats in a store that others have, too.
+        """
 
     def listed(self) -> "list[NodeInfo]":
         """Return all nodes that live, in the order of their names; this one always among them."""
@@ -122,6 +132,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         state: starting, serving or draining.
         connections: how many sessions it has.
         last_heard_s: how long ago it was heard last; 0 for the node that answers.
+        parent: the node whose worker it is; empty if it is none.
+        workers: how many workers it has; it has no clients then.
     """
 
     name: str
@@ -133,6 +145,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["starting", "serving", "draining"]
     connections: int
     last_heard_s: float
+    parent: str = ""
+    workers: int = 0
 
 
 class NodeList(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ METHODS: Final = (
     "presence.subscribe", "presence.unsubscribe", "rooms.clear", "rooms.join", "rooms.leave",
     "rooms.list", "rooms.members", "rpc.discover", "sockets.departed", "sockets.disconnect",
     "sockets.get", "sockets.list", "system.drain", "system.info", "system.nodes", "system.reload",
-    "system.stats", "users.get", "users.kick", "users.list",
+    "system.stats", "users.get", "users.kick", "users.list", "workers.list", "workers.restart",
 )  # fmt: skip
 """All methods, so that a misspelt name is an error of the configuration."""
 AUTHENTICATE: Final = "backend.authenticate"

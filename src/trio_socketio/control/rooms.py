@@ -23,6 +23,7 @@ from trio_socketio.control.targets import (
     find_clients,
     find_namespace,
     missing_rooms,
+    read_users,
 )
 from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX, user_room
 from trio_socketio.socketio.server import Server
@@ -164,6 +165,7 @@ class RoomMethods:
         """
         place = find_namespace(self._server, namespace)
         found, unknown = find_clients(place, sockets, users)
+        _check_own_rooms(map(user_room, read_users(users)), rooms)
         absent = missing_rooms(place, rooms)
         missing = MissingMembers(rooms=absent, sockets=unknown.sockets, users=unknown.users)
         return Left(done=_take_out(found, rooms), missing=missing)
@@ -184,6 +186,7 @@ class RoomMethods:
             found, unknown = find_clients(place, (), users)
             done = sum(_take_out([one], _rooms_to_leave(one)) for one in found)
             return Left(done=done, missing=MissingMembers(users=unknown.users))
+        _check_own_rooms((room for room in rooms if room.startswith(USER_ROOM_PREFIX)), rooms)
         absent = missing_rooms(place, rooms)
         members = dict.fromkeys(one for room in rooms for one in place.rooms.joined(room))
         return Left(done=_take_out(members, rooms), missing=MissingMembers(rooms=absent))
@@ -243,6 +246,21 @@ def _check_rooms_of_users(sockets: Iterable[Socket], rooms: Iterable[str]) -> No
                 )
 
 
+def _check_own_rooms(own: Iterable[str], rooms: Iterable[str]) -> None:
+    """Refuse to take sockets out of the rooms of their users (CONTROL-92).
+
+    Every node refuses it that can tell, so that no node says that somebody is not there.
+    """
+    rooms = frozenset(rooms)
+    for room in own:
+        if room in rooms:
+            raise invalid(
+                "rooms",
+                f"sockets cannot leave the room of their user, {room!r}: to put them out of the "
+                "namespace, use users.kick",
+            )
+
+
 def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:
     """Take sockets out of rooms; return how many of them have left a room.
 
@@ -250,11 +268,7 @@ def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:
         ControlError: one of the rooms is that of a socket's user; nothing was done.
     """
     sockets, rooms = tuple(sockets), dict.fromkeys(rooms)
-    for socket in sockets:
-        if socket.user is not None and user_room(socket.user) in rooms:  # CONTROL-92
-            raise invalid(
-                "rooms", f"sockets cannot leave the room of their user, {user_room(socket.user)!r}"
-            )
+    _check_own_rooms((user_room(one.user) for one in sockets if one.user is not None), rooms)
     done = 0
     for socket in sockets:
         joined = _rooms_to_leave(socket)

@@ -71,6 +71,7 @@ class Spreading:
         if spread.is_for_sharers is not None and await spread.is_for_sharers(self._server, given):
             spared = [one.name for one in self._nodes.others() if one.shares_presence]
             to = [one.name for one in self._nodes.others() if not one.shares_presence]
+            to += [name for name, shares in self._nodes.unheard().items() if not shares]
         results: dict[str, Any] = {}
         fault: ControlError | None = None
         told = {**method.tell(given, spread.left_out), **spread.added}
@@ -113,6 +114,7 @@ class Spreading:
                 sending.send()
                 if sending.has_failed:
                     others = [one.name for one in self._nodes.others()]
+                    others += self._nodes.unheard()
                     return spread.merge(self._parts(given, {self._nodes.name: own}, missing=others))
             answers = await question.wait(NODES_S)
         replies, failed = _read(answers, spread.answer)
@@ -126,7 +128,9 @@ class Spreading:
             results = {acting: await self._forward(method, given, acting)}
         else:
             results = {self._nodes.name: own}
-            unknown = await self._count_unknown(place, 1 + len(replies))
+            parents = {one.name for one in self._nodes.listed() if one.workers}
+            ours = len({self._nodes.name, *replies} - parents)  # those that have clients
+            unknown = await self._count_unknown(place, ours)
             if unknown and (answers.missing or failed):
                 unknown = None  # NODE-53: those that are counted may be ours
         return spread.merge(self._parts(given, results, replies, answers.missing, failed, unknown))
@@ -221,7 +225,9 @@ def _read(answers: Answers, kind: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """
     found: dict[str, Any] = {}
     failed = {
-        node: str(error) for node, error in answers.errors.items() if error.code != Code.NOT_FOUND
+        node: error.message
+        for node, error in answers.errors.items()
+        if error.code != Code.NOT_FOUND
     }
     for node, raw in answers.results.items():
         try:

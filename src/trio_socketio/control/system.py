@@ -25,6 +25,7 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
             can, or need none.
         lease_left_s: for how long the lease of this node in presence counts, unless it is renewed;
             null where leases do not end.
+        workers: how many worker processes serve its clients; 0 if it serves them itself.
     """
 
     version: str
@@ -34,6 +35,7 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     presence_fault: str = ""
     lease_left_s: float | None = None
+    workers: int = 0
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

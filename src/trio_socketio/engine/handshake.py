@@ -101,15 +101,17 @@ class Handshake:
 
     Attributes:
         address: the client's, as far as trusted proxies tell.
+        is_forwarded: whether another node has passed on any request of the session.
         issued_s: when the session was opened, seconds since 1970.
         secure: whether the client came over TLS.
         url: path and query, as sent.
     """
 
-    __slots__ = ("_head", "address", "issued_s", "secure", "url")
+    __slots__ = ("_head", "address", "is_forwarded", "issued_s", "secure", "url")
 
     def __init__(self, request: Request, trusted_proxies: "tuple[Network, ...]") -> None:
         self.url = request.target
+        self.is_forwarded = request.is_forwarded
         self.address, self.secure = forwarded(request, trusted_proxies)
         self.issued_s = time()
         self._head = "\n".join([f"{name}:{value}" for name, value in request.headers.items()])

@@ -25,6 +25,7 @@ from trio_socketio.http.forwarded import forwarded
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.forwarding import Forwarding
     from trio_socketio.engine.options import EngineOptions
     from trio_socketio.http.request import Request
     from trio_socketio.net.driving import Timetable
@@ -44,6 +45,10 @@ class Refusing(Protocol):
     @property
     def node(self) -> str:
         """The 4 characters that the sids of this server start with."""
+
+    @property
+    def forwarding(self) -> "Forwarding | None":
+        """Passes on what belongs to other nodes."""
 
     @property
     def is_stopping(self) -> bool:
@@ -145,6 +150,8 @@ def _explain_sid(engine: Refusing, request: "Request", _: Refusal) -> str:
     what = f"session {shorten_sid(sid)} is unknown: "
     if sid.startswith(engine.node):
         return f"{what}it has ended"
+    if engine.forwarding is not None:
+        return f"{what}its node has ended, or has not answered"
     return (
         f"{what}it belongs to another node, or to this one before a restart; a load balancer "
         "must send all requests of a session to the same node (sticky sessions)"

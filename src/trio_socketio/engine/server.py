@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from trio_socketio.engine.admission import Admission
     from trio_socketio.engine.counts import EngineCounts
+    from trio_socketio.engine.forwarding import Forwarding
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.engine.options import EngineOptions, RequestHooks
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineParts(NamedTuple):
-    """The parts that the engines of one server share.
+    """The parts that the engines of one server share, which has 13 attributes for that reason.
 
     Args:
         poller, deadlines, limits: of the runtime.
@@ -64,6 +65,7 @@ class EngineParts(NamedTuple):
         node: the 4 characters that every sid starts with.
         session_log, refusal_log: log sessions and refused requests.
         counts: the numbers to which they add.
+        forwarding: passes on what belongs to other nodes; None if nothing is passed on.
     """
 
     poller: "Poller"
@@ -78,12 +80,13 @@ class EngineParts(NamedTuple):
     session_log: "SessionLog"
     refusal_log: "RefusalLog"
     counts: "EngineCounts"
+    forwarding: "Forwarding | None" = None
 
 
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It has 18 attributes, because its parts and the floor above meet here: twelve of them are
+    It has 19 attributes, because its parts and the floor above meet here: thirteen of them are
     parts, or are shared by parts.
 
     Args:
@@ -92,6 +95,7 @@ class EngineServer:
         open_session: called with every new session; returns its listener.
 
     Attributes:
+        forwarding: passes on what belongs to other nodes; None if nothing is passed on.
         newcomers: bounds the sessions that have joined nothing; None where there is nothing to
             join.
         node: the 4 characters that every sid starts with.
@@ -115,6 +119,7 @@ class EngineServer:
         self.session_log = parts.session_log
         self.refusal_log = parts.refusal_log
         self.counts = parts.counts
+        self.forwarding = parts.forwarding
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
@@ -136,6 +141,9 @@ class EngineServer:
 
     def receive_request(self, request: "Request") -> None:
         """Take a request whose path is that of this engine."""
+        # First, because the node that has the session does all of this, with its own rules: FWD-01.
+        if self.forwarding is not None and self.forwarding.forward(request, self):
+            return
         upgrade = is_websocket_upgrade(request)
         if "j" in request.query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
@@ -147,6 +155,8 @@ class EngineServer:
             session = self.sessions.get(request.query.get("sid", ""))
             if session is not None:
                 session._liveness.receive_request()  # EIO4-83
+                if request.is_forwarded:
+                    session.handshake.is_forwarded = True  # FWD-33
             self.admission.receive(request, upgrade=upgrade)
 
     def verify(self, request: "Request", *, upgrade: bool) -> Refusal | None:
@@ -205,6 +215,13 @@ class EngineServer:
             refusal.answer_upgrade(request)  # EIO4-10
         else:
             refusal.answer(request, self.admission.headers(request))  # EIO4-09
+
+    def refuse_foreign(self, request: "Request") -> None:
+        """Answer that the session is unknown: the node that has it has not answered."""
+        if "j" in request.query:
+            name_page(request)
+        # FWD-30: balancers would send a request again that was answered 502 or 503.
+        self.refuse(request, FOREIGN_SID, upgrade=is_websocket_upgrade(request))
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:
         """Open a session for an admitted request, or hand it to the session that it names."""

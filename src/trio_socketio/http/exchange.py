@@ -47,6 +47,9 @@ def _ignore_body(_: bytes | None) -> None:
 class HttpReceiver:
     """Reads requests off a connection until it switches to another protocol or ends.
 
+    It has 22 methods, because a request can be answered in one piece, in several that somebody else
+    has framed, or by another protocol.
+
     Args:
         connection: a connection that was just accepted.
         on_request: called with each request, one after the other.
@@ -93,6 +96,11 @@ class HttpReceiver:
         self._h11: H11Framing | None = None  # made for the first bytes that need it
         self._in_turn = False  # the connection's turn is running, and goes on after an answer
         connection.set_deadline(trio.current_time() + handshake_timeout_s)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether every request was answered, and nothing of the next one has come."""
+        return self._state in AT_REST
 
     # -- reading
 
@@ -221,9 +229,20 @@ class HttpReceiver:
         if request is not self._request or connection.closed:
             return  # the peer has gone, or was sent an error instead
         data, kept = self._framing.frame_answer(request, status, headers, body)
+        connection.write(data)
+        self._end_answer(kept=kept)
+
+    def pass_on(self, request: Request, data: bytes, *, is_last: bool) -> None:
+        connection = self.connection
+        if request is self._request and not connection.closed:  # else the peer has gone
+            connection.write(data)
+            if is_last:
+                self._end_answer(kept=self._framing.is_kept(request))
+
+    def _end_answer(self, *, kept: bool) -> None:
+        connection = self.connection
         self._request = None
         self._on_body = _ignore_body
-        connection.write(data)
         if not kept:
             self._state = advance(self._state, Input.END)
             connection.finish()
@@ -237,15 +256,19 @@ class HttpReceiver:
             connection.set_deadline(trio.current_time() + self._keep_alive_s)
 
     def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
+        connection, held = self.take_over()
+        head = [b"HTTP/1.1 101 Switching Protocols"]
+        head += [b"%b: %b" % header for header in headers]
+        connection.write(b"\r\n".join(head) + b"\r\n\r\n")
+        return connection, held
+
+    def take_over(self) -> tuple[Connection, bytes]:
         connection = self.connection
         if self._state is not State.ENDED:  # else the peer has gone, and nothing is sent
             self._state = advance(self._state, Input.SWITCH)
         self._release_request()
         connection.resume_reading()  # it may be held, if many requests came before this one
-        head = [b"HTTP/1.1 101 Switching Protocols"]
-        head += [b"%b: %b" % header for header in headers]
         connection.set_deadline(inf)
-        connection.write(b"\r\n".join(head) + b"\r\n\r\n")
         return connection, b"" if self._h11 is None else self._h11.held()
 
     # -- refusing

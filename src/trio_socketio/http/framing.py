@@ -43,6 +43,13 @@ class Framing(Protocol):
             What to send, and whether the next request may follow.
         """
 
+    def is_kept(self, request: Request) -> bool:
+        """End an answer that somebody else has framed.
+
+        Returns:
+            Whether the next request may follow.
+        """
+
 
 class PlainFraming:
     """The framing of all requests of a connection that were read without h11.
@@ -81,3 +88,7 @@ class PlainFraming:
             body,
         )
         return data, not close
+
+    def is_kept(self, request: Request) -> bool:
+        self.body = b""
+        return "upgrade" not in request.headers

@@ -131,6 +131,10 @@ class H11Framing:
             h11_.start_next_cycle()
         return b"".join(parts), kept
 
+    def is_kept(self, request: Request) -> bool:
+        # h11 need not see the answer itself: any will do to take it to the next request.
+        return self.frame_answer(request, 204, (), b"")[1]
+
 
 def _body_is_expected(request: Request) -> bool:
     return (

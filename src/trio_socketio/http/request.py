@@ -27,12 +27,20 @@ class Exchange(Protocol):
     def respond(self, request: "Request", status: int, headers: Headers, body: bytes) -> None:
         """Answer a request, or do nothing if it is not the current one any more."""
 
+    def pass_on(self, request: "Request", data: bytes, *, is_last: bool) -> None:
+        """Send a piece of an answer, as Request.pass_on does."""
+
     def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
         """Answer the current request with 101, as Request.switch_protocols does."""
+
+    def take_over(self) -> "tuple[Connection, bytes]":
+        """Give the connection away, as Request.take_over does."""
 
 
 class Request:
     """One request whose head has arrived.
+
+    It has 13 attributes: what was sent, where it came from, and what has become of it.
 
     Args:
         http: reads the body, and sends the answer.
@@ -40,7 +48,9 @@ class Request:
         headers: by their names in lower case; the values of a repeated header are joined by commas.
 
     Attributes:
-        address, secure: those of the connection.
+        address, secure: those of the connection; of a request that another node has forwarded,
+            those of the connection to that node.
+        is_forwarded: whether another node has forwarded it.
         path, query_text: the parts of the target, as they were sent.
         answered: whether it was answered, or cannot be any more.
         on_abort: called once if the peer goes away, or sends nonsense, before the answer.
@@ -54,6 +64,7 @@ class Request:
         "answered",
         "attached",
         "headers",
+        "is_forwarded",
         "method",
         "on_abort",
         "path",
@@ -69,6 +80,7 @@ class Request:
         self.headers = headers
         self.address = http.connection.address
         self.secure = http.connection.secure
+        self.is_forwarded = False  # nothing that a client sends changes that: FWD-32
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
         self.attached: Any
@@ -118,6 +130,25 @@ class Request:
         if not self.answered:
             self.answered = True
             self._http.respond(self, status, headers, body)
+
+    def pass_on(self, data: bytes, *, is_last: bool) -> None:
+        """Send a piece of an answer that somebody else has framed, with its status line and head.
+
+        Args:
+            data: the next bytes.
+            is_last: whether they end the answer. Until then on_abort may be called.
+        """
+        if not self.answered:
+            self.answered = is_last
+            self._http.pass_on(self, data, is_last=is_last)
+
+    def take_over(self) -> "tuple[Connection, bytes]":
+        """Return the connection, and the bytes that were read after the request.
+
+        Nothing is answered: the caller speaks for this side from now on.
+        """
+        self.answered = True
+        return self._http.take_over()
 
     def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
         """Answer 101; return the connection, and the bytes that were read after the request."""

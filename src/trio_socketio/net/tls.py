@@ -18,6 +18,10 @@ class TlsConnection(Connection):
     """A connection whose bytes are TLS records.
 
     A handshake computes for a millisecond or two, so the poller's turn ends after it.
+
+    Args:
+        owner, sock, address: see Connection.
+        context: of a server, or of a client for a connection that was dialed.
     """
 
     secure: ClassVar[bool] = True
@@ -30,8 +34,12 @@ class TlsConnection(Connection):
         super().__init__(owner, sock, address)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        dials = context.protocol is ssl.PROTOCOL_TLS_CLIENT
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not dials)
         self._up = False
+        if dials:
+            with suppress(ssl.SSLWantReadError):
+                self._tls.do_handshake()  # its first records are sent before what is written
 
     def set_receiver(self, receiver: Receiver) -> None:
         super().set_receiver(receiver)

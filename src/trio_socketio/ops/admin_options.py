@@ -1,12 +1,9 @@
 """The options of the port for operators."""
 
 from pathlib import Path
-from typing import Final
 
 from trio_socketio.errors import OptionError
-from trio_socketio.option_checks import OptionGroup
-
-_MOST: Final = 65535
+from trio_socketio.option_checks import OptionGroup, split_host_port
 
 
 class AdminOptions(OptionGroup, frozen=True, kw_only=True):
@@ -57,14 +54,4 @@ def split_listen(listen: str) -> tuple[str, int]:
     Raises:
         OptionError: the text is something else.
     """
-    host, colon, port = listen.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _MOST):
-        raise OptionError(
-            "listen",
-            f"expected HOST:PORT, such as 127.0.0.1:9100 or [::1]:9100, not {listen!r}",
-        )
-    return host, int(port)
+    return split_host_port("listen", listen)

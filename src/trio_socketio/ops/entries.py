@@ -107,3 +107,26 @@ def format_json(entry: Entry) -> str:
 Format = Callable[[Entry], str]
 FORMATTERS: Final[dict[str, Format]] = {"text": format_text, "json": format_json}
 """The formats, by their names in LogOptions."""
+
+
+def format_for(name: str, worker: int | None) -> Format:
+    """Return a format that tells which worker of a program has written an entry.
+
+    Args:
+        name: of the format.
+        worker: its number; None for a program without workers, and for their parent.
+    """
+    style = FORMATTERS[name]
+    if worker is None:
+        return style
+
+    def format_marked(entry: Entry) -> str:  # LOG-26
+        message, fields = entry.message, entry.fields
+        if name == "json":
+            fields = {"worker": worker, **(fields or {})}
+        else:
+            message = f"worker {worker}: {message}"
+        marked = Entry(entry.created, entry.level, entry.logger, message, fields, entry.failure)
+        return style(marked)
+
+    return format_marked

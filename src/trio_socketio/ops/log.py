@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from trio_socketio.codec.control_characters import escape
-from trio_socketio.ops.entries import FORMATTERS, format_json, format_text, read_record
+from trio_socketio.ops.entries import format_for, format_json, format_text, read_record
 from trio_socketio.ops.log_queue import LogQueue
 from trio_socketio.ops.log_writer import LogWriter
 from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions, logger_of
@@ -71,9 +71,10 @@ class _QueueHandler(logging.Handler):
 class Log:
     """The log of the whole process, while it is open; see `open_log`."""
 
-    def __init__(self, queue: LogQueue, writer: LogWriter) -> None:
+    def __init__(self, queue: LogQueue, writer: LogWriter, worker: int | None = None) -> None:
         self._queue = queue
         self._writer = writer
+        self._worker = worker
         self._levels: dict[str, int] = {}  # of loggers, as they were before `apply`
         self._paces = [(pace, pace.burst, pace.per_s) for pace in (SESSIONS, REFUSALS)]
         self._level = logging.getLogger().level
@@ -86,7 +87,7 @@ class Log:
     def apply(self, options: LogOptions) -> None:
         """Use these options from now on (LOG-07)."""
         self._queue.max_entries = options.queue_records
-        self._writer.style = FORMATTERS[options.format]
+        self._writer.style = format_for(options.format, self._worker)
         logging.getLogger().setLevel(options.level.upper())
         asked = {logger_of(part): level.upper() for part, level in options.levels.items()}
         for name in self._levels.keys() - asked.keys():
@@ -112,7 +113,9 @@ def _set_pace(pace: Pace, burst: float, per_s: float) -> None:
 
 
 @contextmanager
-def open_log(options: LogOptions, descriptor: int = _STANDARD_ERROR) -> Iterator[Log]:
+def open_log(
+    options: LogOptions, descriptor: int = _STANDARD_ERROR, worker: int | None = None
+) -> Iterator[Log]:
     """Write the log of this process while the block runs, instead of handlers set up before.
 
     A thread writes. At the end of the block, queued records are written, for CLOSE_S at most.
@@ -121,12 +124,13 @@ def open_log(options: LogOptions, descriptor: int = _STANDARD_ERROR) -> Iterator
         options: the levels, the format and the bounds.
         descriptor: the log is written to it, and it is left open. If it is closed, records are lost
             as if the log were not read.
+        worker: the number of this worker, which its lines tell; None for other programs.
     """
     root = logging.getLogger()
     queue = LogQueue(options.queue_records)
-    writer = LogWriter(queue, FORMATTERS[options.format], _duplicate(descriptor))
+    writer = LogWriter(queue, format_for(options.format, worker), _duplicate(descriptor))
     handlers = root.handlers[:]
-    log = Log(queue, writer)
+    log = Log(queue, writer, worker)
     process = os.getpid()
     writer.start()  # first, because it may fail, and then nothing has changed
     try:

@@ -9,9 +9,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -106,22 +107,28 @@ class Systemd:
             await trio.sleep(self.watchdog_s / 2)
 
     async def follow(
-        self, server: "Server", *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        server: "Server",
+        count: Callable[[], int] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Report when a server begins to stop, for whatever reason, and its progress; a service.
 
         Args:
             server: its sessions are counted.
+            count: counts those of other processes instead.
             task_status: started at once.
         """
         task_status.started()
         if self._address is None:
             return
+        left = count or partial(count_sessions, server)
         await server.wait_stopping()
-        self.stopping(_left(server))
+        self.stopping(f"draining: {left()} sessions left")
         while True:
             await trio.sleep(_TELL_S)
-            self.status(_left(server))
+            self.status(f"draining: {left()} sessions left")
 
     def _notify(self, *lines: str) -> None:
         """Send one message. It never blocks or raises, because serving goes on without systemd."""
@@ -199,10 +206,6 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
     if not interval_us.isdecimal() or int(interval_us) == 0:
         return None
     return int(interval_us) / 1_000_000
-
-
-def _left(server: "Server") -> str:
-    return f"draining: {count_sessions(server)} sessions left"
 
 
 def _one_line(line: str) -> str:

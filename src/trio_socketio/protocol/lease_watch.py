@@ -61,6 +61,10 @@ class LeaseWatch:
             if asked_at - since >= self._lease_s  # RSTORE-30
         ]
 
+    def values(self) -> list[str]:
+        """Return the values of all leases, as the store has answered last."""
+        return [value for value, _ in self._seen.values()]
+
     def has_settled(self, now: float) -> bool:
         """Whether the epoch has been the same for a whole lease, without a break."""
         return now - self._began_at >= self._lease_s

@@ -29,6 +29,7 @@ class NodesMachine:
         boots: ids that never come again.
         interval_s: the time between two beats.
         silence_s: a node that has not been heard for this time is gone.
+        keeps_s: how long a node may have clients after it has gone without a goodbye.
 
     Attributes:
         own: the claim of this node to its name.
@@ -42,9 +43,10 @@ class NodesMachine:
         boots: Iterator[str],
         interval_s: float = INTERVAL_S,
         silence_s: float = SILENCE_S,
+        keeps_s: float = 0.0,
     ) -> None:
         self.own = NodeName(name, started_at_s, boots, interval_s, silence_s)
-        self.roster = Roster(silence_s)
+        self.roster = Roster(silence_s, keeps_s)
         self._name = name
         self._interval_s = interval_s
         self._awake_at = 0.0  # when advance was called last

@@ -1,12 +1,14 @@
 """Token buckets, by key: a limit on how often something may happen.
 
-A bucket holds `burst` tokens and regains `per_s` of them in a second; whatever happens takes one.
+A bucket holds `burst` tokens and regains `per_s` of them in a second; what happens takes one, or as
+many as happen at once.
 A bucket is kept as the time at which it will be full again, so it needs no refilling, and a bucket
 that is full need not be kept at all. The number of buckets is bounded.
 """
 
 from collections.abc import Hashable
 from itertools import islice
+from math import inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
 SLACK_S: Final = 1e-7
@@ -28,6 +30,11 @@ class TokenRate(NamedTuple):
 
     interval_s: float
     fill_s: float
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens a full bucket holds."""
+        return int((self.fill_s + SLACK_S) / self.interval_s)
 
 
 def token_rate(per_s: float, burst: float) -> TokenRate:
@@ -63,16 +70,17 @@ class TokenBuckets(Generic[Key]):
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Key, rate: TokenRate, now: float) -> float:
-        """Take a token.
+    def take(self, key: Key, rate: TokenRate, now: float, count: int = 1) -> float:
+        """Take tokens.
 
         Args:
             key: of the bucket.
             rate: of the bucket.
             now: seconds on the caller's clock.
+            count: how many.
         Returns:
-            0 if there was a token; otherwise nothing was taken, and it is the time in seconds after
-            which there will be one.
+            0 if there were so many; otherwise nothing was taken, and it is the time in seconds
+            after which there will be, infinite if a full bucket does not hold so many.
         """
         interval_s, fill_s = rate
         full_at = self._full_at.pop(key, now)
@@ -80,19 +88,41 @@ class TokenBuckets(Generic[Key]):
             full_at = now
         elif full_at > now + fill_s:  # the rate was changed
             full_at = now + fill_s
-        wait_s = full_at + interval_s - now - fill_s
+        taken_s = interval_s * count
+        wait_s = full_at + taken_s - now - fill_s
         if wait_s > SLACK_S:
             self._full_at[key] = full_at
-            return wait_s
+            return wait_s if taken_s <= fill_s + SLACK_S else inf
         if len(self._full_at) >= self.most:
             self._make_room(now)
-        self._full_at[key] = full_at + interval_s
+        self._full_at[key] = full_at + taken_s
         return 0.0
 
-    def keeps_half(self, key: Key, rate: TokenRate, now: float) -> bool:
-        """Whether a bucket still has half of its tokens when another one has been taken."""
-        used_s = max(self._full_at.get(key, now) - now, 0.0)
-        return used_s + rate.interval_s <= rate.fill_s / 2 + SLACK_S
+    def give_back(self, key: Key, rate: TokenRate, count: int = 1) -> None:
+        """Put back tokens that were taken a moment ago."""
+        full_at = self._full_at.get(key)
+        if full_at is not None:
+            self._full_at[key] = full_at - rate.interval_s * count
+
+    def wait(self, key: Key, rate: TokenRate, now: float, count: int = 1) -> float:
+        """Return what `take` would, and take nothing."""
+        return self._wait(key, rate, now, count, rate.fill_s)
+
+    def wait_for_half(self, key: Key, rate: TokenRate, now: float, count: int = 1) -> float:
+        """Return the time after which a bucket has half of its tokens left when some were taken.
+
+        Returns:
+            0 if that is so now; infinite if they are more than half of what it holds.
+        """
+        return self._wait(key, rate, now, count, rate.fill_s / 2)
+
+    def _wait(self, key: Key, rate: TokenRate, now: float, count: int, usable_s: float) -> float:
+        taken_s = rate.interval_s * count
+        if taken_s > usable_s + SLACK_S:
+            return inf
+        used_s = min(max(self._full_at.get(key, now) - now, 0.0), rate.fill_s)
+        wait_s = used_s + taken_s - usable_s
+        return wait_s if wait_s > SLACK_S else 0.0
 
     def _make_room(self, now: float) -> None:
         """Forget the buckets that are full, or else the one that was used least recently.

@@ -9,6 +9,7 @@ OpenID Connect lets the "sub" of a token have 255 ASCII characters.
 
 from typing import Final
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import RemoteProtocolError
 
 MAX_USER_BYTES: Final = 256
@@ -19,6 +20,15 @@ USER_ROOM_PREFIX: Final = "user:"
 
 _SOCKET_ID_CHARACTERS: Final = 20  # rooms of this length are those of sockets, on every node
 _MAX_INTEGER: Final = 10**20
+_KINDS: Final[dict[type, str]] = {
+    bool: "true or false",
+    bytes: "bytes",
+    dict: "an object",
+    float: "a fraction",
+    list: "a list",
+    type(None): "null",
+}
+"""Values that clients may send, in their words (IDENT-93)."""
 
 
 def parse_user_id(value: object) -> str:
@@ -32,7 +42,7 @@ def parse_user_id(value: object) -> str:
     if type(value) is not str:
         if type(value) is int and abs(value) < _MAX_INTEGER:
             return str(value)
-        kind = "an integer of more than 20 digits" if type(value) is int else type(value).__name__
+        kind = "an integer of more than 20 digits" if type(value) is int else _name_kind(value)
         raise RemoteProtocolError(f"the id of a user is text or an integer, not {kind}")
     if not value:
         raise RemoteProtocolError("the id of a user cannot be empty")
@@ -41,9 +51,14 @@ def parse_user_id(value: object) -> str:
         value.isascii() or len(value.encode("utf-8", "surrogatepass")) <= MAX_USER_BYTES
     ):
         raise RemoteProtocolError(f"the id of a user has at most {MAX_USER_BYTES} bytes")
-    if not value.isprintable():
-        raise RemoteProtocolError("the id of a user has printable characters only")
+    unfit = unfit_character(value)
+    if unfit:
+        raise RemoteProtocolError(f"the id of a user cannot have the character {unfit}")
     return value
+
+
+def _name_kind(value: object) -> str:
+    return _KINDS.get(type(value)) or type(value).__name__
 
 
 def user_room(user: str) -> str:

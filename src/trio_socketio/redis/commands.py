@@ -111,7 +111,8 @@ class Answer:
 
     def lose(self, reason: str) -> None:
         self._error = RedisUnavailable(
-            f"no answer to {self._name}, because the connection was lost: {reason}"
+            f"no answer to {self._name}, because the connection was lost: {reason}",
+            is_unsure=True,
         )
         self._wake()
 

@@ -87,13 +87,15 @@ class Connections:
 
     def accept(
         self, sock: socket.socket, address: str, context: ssl.SSLContext | None = None
-    ) -> None:
+    ) -> Connection | None:
         """Take a connected socket, and close it if that fails (SYS-02).
 
         Args:
-            sock: a non-blocking socket.
+            sock: a non-blocking socket. It may still be connecting: what is written waits.
             address: the peer's address; empty for a Unix socket.
             context: for TLS; None for cleartext.
+        Returns:
+            The connection; None if there are too many.
         Raises:
             Exception: the system or TLS cannot take one more. Only this connection is lost.
         """
@@ -110,7 +112,7 @@ class Connections:
                 except OSError:
                     log.debug("a client that was refused had already gone")
             sock.close()
-            return
+            return None
         try:
             if context is None:
                 connection = Connection(self, sock, address)
@@ -129,6 +131,7 @@ class Connections:
         except BaseException:
             connection.lose("transport error")  # its receiver, if it has one already, is told
             raise
+        return connection
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -82,9 +82,10 @@ class Fences:
         at: the earliest of their times. The poller reads the clock only if it is finite.
         changed: called when the time of a fence was set.
         failures: how many exceptions the functions have raised. Each was logged.
+        followers: called when a fence was passed, after its own function.
     """
 
-    __slots__ = ("_clock", "_fences", "at", "changed", "failures")
+    __slots__ = ("_clock", "_fences", "at", "changed", "failures", "followers")
 
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
@@ -92,6 +93,7 @@ class Fences:
         self.at = inf
         self.changed: Callable[[], None] = _ignore
         self.failures = 0
+        self.followers: list[Callable[[], None]] = []
 
     def arrange(self, fence: Fence) -> None:
         """Note that the time of a fence has changed."""
@@ -113,13 +115,19 @@ class Fences:
             return False
         for fence in [one for one in self._fences if one.at <= now]:
             fence.at = inf  # LEASE-42
-            try:
-                fence._passed()
-            except BaseException:
-                self.failures += 1
-                log.exception("the end of a lease was not dealt with: this is a defect")
-                if fence.at == inf:
-                    fence.at = now + RETRY_S  # LEASE-44
+            if not self._call(fence._passed) and fence.at == inf:
+                fence.at = now + RETRY_S  # LEASE-44
+        for follow in self.followers:
+            self._call(follow)
+        return True
+
+    def _call(self, function: Callable[[], None]) -> bool:
+        try:
+            function()
+        except BaseException:
+            self.failures += 1
+            log.exception("the end of a lease was not dealt with: this is a defect")
+            return False
         return True
 
 

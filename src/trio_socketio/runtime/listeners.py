@@ -205,34 +205,69 @@ async def accept_forever(
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
     """
-    exhausted, lost = (
-        _Complaint("cannot accept connections: %s; trying again%s"),
-        _Complaint("a connection was accepted and could not be taken: %s; it is closed%s"),
-    )
-    over_tcp = listener.family != socket.AF_UNIX
+    accepting = Accepting(listener, on_accept)
     while True:
+        if await accepting.wait():
+            for _ in range(_ACCEPTS_PER_LOOK):
+                if not accepting.take():
+                    break
+            await accepting.rest()
+
+
+class Accepting:
+    """Accepts the connections of one listening socket, one at a time.
+
+    Args:
+        listener: a non-blocking socket.
+        on_accept: called with each connection; see accept_forever.
+    """
+
+    def __init__(
+        self, listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
+    ) -> None:
+        self._listener = listener
+        self._on_accept = on_accept
+        self._over_tcp = listener.family != socket.AF_UNIX
+        self._is_exhausted = False
+        self._exhausted = _Complaint("cannot accept connections: %s; trying again%s")
+        self._lost = _Complaint(
+            "a connection was accepted and could not be taken: %s; it is closed%s"
+        )
+
+    async def wait(self) -> bool:
+        """Wait until there may be a connection; return whether that could be waited for."""
         try:
-            await trio.lowlevel.wait_readable(listener)
+            await trio.lowlevel.wait_readable(self._listener)
         except OSError as error:  # the kernel has no memory or epoll watch for trio's own epoll
-            exhausted.tell(error)
+            self._exhausted.tell(error)
             await trio.sleep(_RETRY_S)
-            continue
-        for _ in range(_ACCEPTS_PER_LOOK):
-            try:
-                sock, peer = listener.accept()
-            except BlockingIOError:
-                break
-            except (OSError, MemoryError) as error:
-                if isinstance(error, OSError) and error.errno in _CLIENT_GONE:
-                    continue
-                exhausted.tell(error)
-                await trio.sleep(_RETRY_S)
-                break
-            try:
-                _prepare(sock, over_tcp=over_tcp)
-                on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
-            except Exception as error:
-                lost.tell(error)
+            return False
+        return True
+
+    def take(self) -> bool:
+        """Accept a connection if there is one; return whether there may be more."""
+        try:
+            sock, peer = self._listener.accept()
+        except BlockingIOError:
+            return False
+        except (OSError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno in _CLIENT_GONE:
+                return True
+            self._exhausted.tell(error)
+            self._is_exhausted = True
+            return False
+        try:
+            _prepare(sock, over_tcp=self._over_tcp)
+            self._on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
+        except Exception as error:
+            self._lost.tell(error)
+        return True
+
+    async def rest(self) -> None:
+        """Wait a little if the system had nothing left for another connection."""
+        if self._is_exhausted:
+            self._is_exhausted = False
+            await trio.sleep(_RETRY_S)
 
 
 def _prepare(sock: socket.socket, *, over_tcp: bool) -> None:

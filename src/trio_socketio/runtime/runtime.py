@@ -25,6 +25,7 @@ from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
+from trio_socketio.runtime.fair_accept import Balance, accept_fairly
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
@@ -252,12 +253,16 @@ class Runtime:
 
     @asynccontextmanager
     async def listening(
-        self, connections: Connections, *endpoints: Endpoint
+        self, connections: Connections, *endpoints: Endpoint, balance: Balance | None = None
     ) -> AsyncIterator[list[Any]]:
         """Accept connections into a group while the block runs.
 
         The block is given the addresses of the listening sockets.
 
+        Args:
+            connections: the group.
+            endpoints: where to listen.
+            balance: of the processes that share the listening sockets; None if no other has them.
         Raises:
             ConfigurationError: it is not possible to listen at an endpoint.
             Exception: what the block has raised, as itself and not in a group.
@@ -269,7 +274,11 @@ class Runtime:
                 for listener in await stack.enter_async_context(endpoint.listen()):
                     addresses.append(listener.getsockname())
                     accept = partial(_accept, connections, endpoint)
-                    listeners.start_soon(accept_forever, listener, accept)
+                    if balance is None:
+                        listeners.start_soon(accept_forever, listener, accept)
+                    else:
+                        count = connections.__len__
+                        listeners.start_soon(accept_fairly, listener, accept, balance, count)
             yield addresses
             listeners.cancel_scope.cancel()
 

@@ -77,6 +77,7 @@ class Credentials:
             self._socket.namespace._workers.events_dropped += 1
             error = {"errcode": NOT_AUTHENTICATED, "errmsg": "not authenticated"}
             self._socket.emit(ERROR_EVENT, error)
+            self._acknowledge(ack_id, error)  # JOIN-40: as with any other refusal
 
     async def wait(self) -> list[Any]:
         """Wait for the event with the credentials. Returns its arguments."""
@@ -102,8 +103,11 @@ class Credentials:
         Raises:
             LocalProtocolError: an argument cannot be sent.
         """
-        if self._ack_id is not None and self._socket._is_reachable:
-            ack_id, self._ack_id = self._ack_id, None
+        ack_id, self._ack_id = self._ack_id, None
+        self._acknowledge(ack_id, *arguments)
+
+    def _acknowledge(self, ack_id: int | None, *arguments: Any) -> None:
+        if ack_id is not None and self._socket._is_reachable:
             self._socket.session.send(self._socket.namespace._packets.encode_ack(arguments, ack_id))
 
     def release(self) -> None:
@@ -130,11 +134,18 @@ def describe_refusal(error: "ConnectRefused", default: int) -> dict[str, Any]:
     """Return what an accepted client is told when it is turned away.
 
     Args:
-        error: its data may hold an ``errcode``.
+        error: its data may hold an ``errcode``, and what programs go by: a ``reason``, and
+            ``retry_after_s``, the time after which the client may try again (JOIN-41).
         default: the errcode if it holds none.
     """
-    code = error.data.get("errcode") if isinstance(error.data, dict) else None
-    return {
+    data = error.data if isinstance(error.data, dict) else {}
+    code = data.get("errcode")
+    told: dict[str, Any] = {
         "errcode": code if type(code) is int else default,
         "errmsg": error.message,
     }
+    if isinstance(data.get("reason"), str):
+        told["reason"] = data["reason"]
+    if type(data.get("retry_after_s")) in (int, float):
+        told["retry_after_s"] = data["retry_after_s"]
+    return told

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import ConnectRefused
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ MAX_DYNAMIC_NAME: Final = 255
 
 def is_dynamic_name(name: str) -> bool:
     """Whether a namespace that a client asks for may have this name at all (SURF-02)."""
-    return len(name) <= MAX_DYNAMIC_NAME and name.isprintable() and "," not in name
+    return len(name) <= MAX_DYNAMIC_NAME and "," not in name and not unfit_character(name)
 
 
 def found_namespace(client: "Candidate", parent: "Parent", name: str) -> "Hall":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_socketio.codec.parsers import Parser
+    from trio_socketio.engine.forwarding import Forwarding
     from trio_socketio.engine.hooks import Engine
     from trio_socketio.http.routes import RequestHandler
     from trio_socketio.runtime.deadlines import Deadlines
@@ -31,7 +32,7 @@ _REFUSING = logging.getLogger("trio_socketio.socketio.refusing")  # the lines ar
 class Host:
     """The options of a server, and the parts that its namespaces and clients share.
 
-    It has 14 attributes, because everything meets here that belongs to the whole server.
+    It has 15 attributes, because everything meets here that belongs to the whole server.
 
     Args:
         options: by group. They can be changed until serving begins.
@@ -44,6 +45,7 @@ class Host:
     Attributes:
         asks_identity: whether the clients of a namespace are asked who they are; None if none are.
         counts: counts the traffic between the server and its clients.
+        forwarding: passes on requests that belong to other nodes; None if nothing is passed on.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
         pages: further paths that the server answers, and what answers them. The path of Socket.IO
@@ -66,6 +68,7 @@ class Host:
         self.asks_identity: Callable[[str], bool] | None = None
         self.pages: dict[str, RequestHandler] = {}
         self.counts = EngineCounts()
+        self.forwarding: Forwarding | None = None
         self.workers = Workers()
         self.intake = Intake()
         self.intake.begin(options.sockets)

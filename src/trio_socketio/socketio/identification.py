@@ -1,7 +1,8 @@
-"""Binds a socket to the user that its client is."""
+"""Binds a socket to the user that its client is, and says in the log who it is."""
 
 from typing import TYPE_CHECKING
 
+from trio_socketio.engine.sessions import shorten, show_address
 from trio_socketio.errors import ConnectRefused, RemoteProtocolError
 from trio_socketio.protocol.user_ids import parse_user_id, user_room
 
@@ -30,3 +31,10 @@ def identify_socket(socket: "Socket", user: str | int) -> None:
         socket._membership.leave_early(user_room(socket._user))
     socket._user = name
     socket._membership.join_early(user_room(name))
+
+
+def describe_client(socket: "Socket") -> str:
+    """Return a socket and its user, for a line of the log about what it has done (RULE-22)."""
+    if socket.user is not None:
+        return f"socket {socket.public_id} of user {shorten(socket.user, 120)!r}"
+    return f"socket {socket.public_id} from {show_address(socket.session.handshake.address)}"

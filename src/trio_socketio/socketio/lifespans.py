@@ -38,6 +38,10 @@ class Lifespans:
         check_function("lifespan", function, ("server",))
         self._functions.append(function)
 
+    def leave_out(self, is_left_out: Callable[[Lifespan], bool]) -> None:
+        """Forget some of them: the server has no clients, and they are for those."""
+        self._functions = [one for one in self._functions if not is_left_out(one)]
+
     @asynccontextmanager
     async def entered(self, server: object, grace_s: float) -> AsyncIterator[None]:
         """Be inside all of them while the block runs.

@@ -274,6 +274,10 @@ async def _sum_traffic(
     websocket.add(counts.websocket)
     apart = [] if mount is None else mount.connections.traffic_apart()  # in the same step
     open_now = 0 if mount is None else len(mount.connections)
+    forwarding = server._host.forwarding
+    if forwarding is not None:
+        apart += forwarding.traffic_apart()
+        open_now += forwarding.incoming_count
     async for traffic in _sliced(apart):
         websocket.add(traffic)
     polling = Traffic(

@@ -26,6 +26,8 @@ from trio_socketio.socketio.client_files import client_routes
 from trio_socketio.socketio.reading import open_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_socketio.engine.listener import Listener
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.runtime.jobs import Workers
@@ -67,6 +69,8 @@ class Mount:
         self.cors.apply(options.cors, options.origin_checks)
         self.newcomers.apply(options.engine)
         self.connections.apply(options.connections, encode_busy(self.cors.headers_for))
+        if self.engine.forwarding is not None:
+            self.engine.forwarding.limit(options.connections)
 
     @asynccontextmanager
     async def serving(self, host: "Host") -> AsyncIterator[None]:
@@ -100,7 +104,28 @@ class Mount:
         for engine in self.engines:
             engine.open_no_more()
         sessions = [session for engine in self.engines for session in engine.sessions.values()]
-        await stopping.close_all(sessions, _close)
+        closings: list[Callable[[], None]] = [partial(_close, session) for session in sessions]
+        forwarding = self.engine.forwarding
+        if forwarding is not None:
+            passing = forwarding.drain()
+            if passing:
+                log.info("closing %d connections that lead to other nodes, too", len(passing))
+            closings = _mix(closings, passing)
+        await stopping.close_all(closings, _call)
+
+
+def _mix(
+    first: "list[Callable[[], None]]", second: "list[Callable[[], None]]"
+) -> "list[Callable[[], None]]":
+    """Spread the items of two lists evenly over one."""
+    placed = [
+        (number / len(items), one) for items in (first, second) for number, one in enumerate(items)
+    ]
+    return [one for _, one in sorted(placed, key=lambda item: item[0])]
+
+
+def _call(closing: "Callable[[], None]") -> None:
+    closing()
 
 
 def _close(session: "Session") -> None:
@@ -148,10 +173,12 @@ def open_mount(
         proxies,
         host.engine,
         options.hooks,
-        options.engine.sid_prefix or new_node_name(),
+        (host.forwarding.prefix if host.forwarding else options.engine.sid_prefix)
+        or new_node_name(),
         SessionLog(deadlines),
         RefusalLog(proxies, deadlines),
         host.counts,
+        host.forwarding,
     )
 
     def open_socketio(session: "Session") -> "Listener":
@@ -187,5 +214,9 @@ def open_mount(
         host.counts.http,
         host.counts.websocket,
     )
+    if host.forwarding is not None:
+        host.forwarding.begin(
+            routes.receive_request, cors.headers_for, options.engine.max_http_buffer_size_bytes
+        )
     fence = Fence(poller.fences)
     return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers, fence)

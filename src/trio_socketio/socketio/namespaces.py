@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.signatures import check_function, is_async
@@ -105,7 +106,7 @@ class Namespaces:
         namespace = self.by_name.get(name)
         if namespace is None:
             self.host.workers.check_thread()
-            if "," in name or not name.isprintable():
+            if "," in name or unfit_character(name):
                 raise LocalProtocolError(f"a namespace cannot be called {name!r}")
             namespace = self._create(name, self.find_parent(name), None)
         return namespace

@@ -205,7 +205,8 @@ class Participant:
             self.join_by = inf
             self.session.joined()
         told = {"sid": socket.id}  # SIO5-03, RECOVER-01
-        if socket._recovery is not None:
+        # FWD-33: a client whose requests come by way of any node will come back to any node.
+        if socket._recovery is not None and not self.session.handshake.is_forwarded:
             told["pid"] = socket._recovery.pid
         packets = socket.namespace._packets
         if self.revision.tells_credentials:

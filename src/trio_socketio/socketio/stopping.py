@@ -6,16 +6,16 @@ off. It may therefore be asked for any number of times.
 
 import logging
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trio_socketio.engine.session import Session
-
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SLICE_S: Final = 0.05  # sleep only when this far ahead, rather than after each session
 _CLOSES_PER_LOOK: Final = 64  # other tasks run after this many, even without a window
@@ -65,12 +65,14 @@ class Stopping:
         while self._accept_until > trio.current_time():
             await self._sleep_until(self._accept_until)
 
-    async def close_all(
-        self, sessions: "Sequence[Session]", close: "Callable[[Session], None]"
-    ) -> None:
+    async def close_all(self, sessions: "Sequence[T]", close: "Callable[[T], None]") -> None:
         """Close sessions one by one, spread evenly over the window (RUN-20).
 
         Clients connect to other nodes at the rate at which their sessions are closed here.
+
+        Args:
+            sessions: of this node, and what leads through it to sessions of others.
+            close: closes one of them.
         """
         count = len(sessions)
         if count:

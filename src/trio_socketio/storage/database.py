@@ -13,12 +13,13 @@ Whatever was taken into the queue is carried out, also if its caller is cancelle
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar, cast
 
 import trio
@@ -39,6 +40,9 @@ MAX_BATCH: Final = 512
 
 ANSWER_S: Final = 10.0
 """A disk that has not answered within this time counts as unavailable."""
+
+CALM_S: Final = 5.0
+"""A file counts as usable again when a write has succeeded so long after the last failure."""
 
 END_S: Final = 10.0
 """How long the end of the program waits for what is in the queue."""
@@ -87,10 +91,15 @@ class Database:
     Args:
         folder: where the file is; it is made if it does not exist.
         max_waiting: how many calls may wait for the thread.
+
+    Attributes:
+        fault: why the file cannot be written; empty if it can.
+        folder: see above.
     """
 
     def __init__(self, folder: Path, *, max_waiting: int = MAX_WAITING) -> None:
         self.folder = folder
+        self.fault = ""
         self._max_waiting = max_waiting
         self._schema: list[str] = []
         self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
@@ -154,6 +163,7 @@ class Database:
             call.attended = call.done.is_set()
         if not call.done.is_set():  # STATE-09
             known = "; it may be written later" if writes else ""
+            self._note_fault(f"the disk did not answer within {ANSWER_S:g} s")
             raise StorageUnavailable(
                 f"the disk did not answer within {ANSWER_S:g} s{known}", is_unsure=writes
             )
@@ -198,8 +208,17 @@ class Database:
             self._waiting,
         )
 
-    def _finish(self, calls: Sequence[_Call[Any]], commits: int) -> None:
+    def _note_fault(self, fault: str) -> None:
+        """Say in the log when the file cannot be written any more, and when it can (STATE-15)."""
+        if fault and not self.fault:
+            log.error("the state in %s cannot be written: %s", self.folder, fault)
+        elif self.fault and not fault:
+            log.warning("the state in %s can be written again", self.folder)
+        self.fault = fault
+
+    def _finish(self, calls: Sequence[_Call[Any]], commits: int, fault: str) -> None:
         """Answer calls; the thread has it called here, in trio."""
+        self._note_fault(fault)
         self._waiting -= len(calls)
         self._counts["commits"] += commits
         for call in calls:
@@ -223,8 +242,10 @@ class _Worker:
         opened: Opened,
         queue: "SimpleQueue[_Call[Any] | None]",
         token: trio.lowlevel.TrioToken,
-        finish: Callable[[Sequence[_Call[Any]], int], None],
+        finish: Callable[[Sequence[_Call[Any]], int, str], None],
     ) -> None:
+        self._fault = ""  # why the file cannot be written
+        self._failed_at = 0.0
         self._opened = opened
         self._connection = opened.connection
         self._queue = queue
@@ -245,11 +266,36 @@ class _Worker:
                     call = self._queue.get()
                 goes_on = call is not None
                 if batch:
-                    commits = self._write([one for one in batch if one.writes])
+                    commits = self._change([one for one in batch if one.writes])
                     self._read([one for one in batch if not one.writes])
                     # If trio has ended without waiting for this thread, nobody needs an answer.
                     with suppress(trio.RunFinishedError):
-                        self._token.run_sync_soon(self._finish, batch, commits)
+                        self._token.run_sync_soon(self._finish, batch, commits, self._fault)
+
+    def _change(self, calls: list[_Call[Any]]) -> int:
+        """Make writes if they would not be lost; return the number of commits."""
+        if loss := self._opened.find_loss():
+            self._fail(calls, loss)
+            return 0
+        if calls:
+            commits = self._write(calls)
+        elif self._fault and self._is_calm:
+            commits = self._write([_Call(_touch, writes=True)])  # no caller dares to, perhaps
+        else:
+            return 0
+        if self._is_calm:
+            self._fault = ""
+        return commits
+
+    @property
+    def _is_calm(self) -> bool:
+        """Whether the last failure was some time ago: a full disk may have room for a little."""
+        return monotonic() - self._failed_at >= CALM_S
+
+    def _fail(self, calls: Iterable[_Call[Any]], fault: str) -> None:
+        self._fault, self._failed_at = fault, monotonic()
+        for call in calls:
+            call.result, call.error = None, StorageUnavailable(fault)
 
     def _write(self, calls: list[_Call[Any]]) -> int:
         """Make writes in one transaction; return the number of commits."""
@@ -262,8 +308,7 @@ class _Worker:
             if len(calls) > 1 and explain(error).is_by_size:
                 # One of them may have been too much for the disk: the others are not to suffer.
                 return sum(self._write([call]) for call in calls)
-            for call in calls:
-                call.result, call.error = None, StorageUnavailable(explain(error).text)
+            self._fail(calls, explain(error).text)
             return 0
         return 1
 
@@ -312,3 +357,9 @@ class _Worker:
                 self._roll_back()
                 with suppress(sqlite3.Error):
                     self._connection.execute("PRAGMA query_only = OFF")
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Write something that changes nothing."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")

@@ -27,6 +27,8 @@ class StorageCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._database.statistics()
+        is_usable = not self._database.fault
+        yield gauge("state_usable", "Whether the state on disk can be written.", is_usable)
         yield gauge("state_waiting", "Reads and writes that wait for the disk.", found.waiting)
         calls = {
             "written": found.writes,

@@ -4,6 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -27,17 +28,53 @@ def default_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     return Path(folder) if folder else None
 
 
+def check_usable(folder: Path) -> None:
+    """Refuse a folder in which no file could be opened; nothing is made or changed there.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
+    try:
+        place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        is_folder = place.is_dir()
+    except OSError as error:
+        raise ConfigurationError(f"{str(folder)!r} cannot be used: {error.strerror}") from None
+    if not is_folder:
+        raise ConfigurationError(f"{str(place)!r} is not a folder")
+    file = folder / FILE
+    for path, rights in ((place, os.W_OK | os.X_OK), (file, os.W_OK)):
+        # Not even root may write to a disk that is mounted for reading only.
+        if path.exists() and not os.access(path, rights):
+            raise ConfigurationError(f"this user may not write to {str(path)!r}")
+
+
 class Opened:
     """A database that this program alone has open.
 
     Args:
         connection: of SQLite, in autocommit mode: its owner writes BEGIN and COMMIT.
         lock: the descriptor of the file that keeps other programs out.
+        path: of the file.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: int, path: Path) -> None:
         self.connection = connection
         self._lock = lock
+        # SQLite keeps what was committed last in a file beside it.
+        self._files = {one: _identify(one) for one in (path, path.with_name(f"{path.name}-wal"))}
+
+    def find_loss(self) -> str:
+        """Return why what is written now would be lost; empty text if it is not (STATE-14).
+
+        SQLite goes on to write to files that were moved away or deleted, and nobody reads them.
+        """
+        for path, identity in self._files.items():
+            if identity is not None and _identify(path) != identity:
+                return (
+                    f"{path} was moved or deleted while it was in use: put it back, or restart the "
+                    "server, which then begins with whatever is there"
+                )
+        return ""
 
     def close(self) -> None:
         """Close the file, and let another program have the folder."""
@@ -58,10 +95,41 @@ def open_file(folder: Path, schema: Sequence[str]) -> Opened:
     """
     lock = _take_lock(folder)
     try:
-        return Opened(_connect(folder / FILE, schema), lock)
+        return Opened(_connect(folder / FILE, schema), lock, folder / FILE)
     except BaseException:
         os.close(lock)
         raise
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from others; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def count_rows(folder: Path, statement: str) -> int | None:
+    """Count what an earlier program has kept in a folder that is not used now.
+
+    Args:
+        folder: of the state.
+        statement: returns the number.
+    Returns:
+        None if there is no file, or it cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            found = connection.execute(statement).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if found is None else int(found[0])
 
 
 def _take_lock(folder: Path) -> int:
@@ -102,10 +170,8 @@ def _connect(path: Path, schema: Sequence[str]) -> sqlite3.Connection:
         _prepare(connection, path, schema)
     except sqlite3.Error as error:
         connection.close()
-        raise ConfigurationError(
-            f"{path}: cannot be opened: {explain(error).text}; to begin without what was kept "
-            "there, move it away"
-        ) from None
+        why = explain(error)
+        raise ConfigurationError(f"{path}: cannot be opened: {why.text}; {why.advice}") from None
     except BaseException:
         connection.close()
         raise

@@ -9,25 +9,31 @@ class Reason(NamedTuple):
 
     Args:
         text: for whoever asked.
+        advice: what to do if a file cannot be opened for this reason.
         is_by_size: whether a smaller change might have been made.
         is_of_caller: whether the statement is to blame, and neither the disk nor the file.
     """
 
     text: str
+    advice: str = "look at the disk, and at what this user may do there"
     is_by_size: bool = False
     is_of_caller: bool = False
 
 
+_LOCKED: Final = Reason(
+    "the file is locked by another program", "end that program, or wait until it has finished"
+)
+_MOVE: Final = "to begin without what was kept there, move it away"
 _REASONS: Final = {
-    sqlite3.SQLITE_FULL: Reason("the disk is full", is_by_size=True),
-    sqlite3.SQLITE_BUSY: Reason("the file is locked by another program"),
-    sqlite3.SQLITE_LOCKED: Reason("the file is locked by another program"),
+    sqlite3.SQLITE_FULL: Reason("the disk is full", "free some of it", is_by_size=True),
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_READONLY: Reason("the file cannot be written, only read"),
     sqlite3.SQLITE_CANTOPEN: Reason("the file cannot be opened"),
-    sqlite3.SQLITE_CORRUPT: Reason("the file is damaged"),
-    sqlite3.SQLITE_NOTADB: Reason("the file is not a database of SQLite"),
+    sqlite3.SQLITE_CORRUPT: Reason("the file is damaged", _MOVE),
+    sqlite3.SQLITE_NOTADB: Reason("the file is not a database of SQLite", _MOVE),
     sqlite3.SQLITE_IOERR: Reason("the disk has failed to read or write"),
-    sqlite3.SQLITE_NOMEM: Reason("there is not enough memory"),
+    sqlite3.SQLITE_NOMEM: Reason("there is not enough memory", "free some of it"),
     sqlite3.SQLITE_PERM: Reason("the file may not be opened"),
 }
 
@@ -39,5 +45,5 @@ def explain(error: sqlite3.Error) -> Reason:
         return Reason(f"{type(error).__name__}: {error}", is_of_caller=True)
     known = _REASONS.get(code & 0xFF)  # the other bits of a code say more than is told here
     if known is None:
-        return Reason(str(error), is_of_caller=True)
+        return Reason(str(error), _MOVE, is_of_caller=True)  # as of tables of other programs
     return known._replace(text=f"{known.text} ({error.sqlite_errorname})")

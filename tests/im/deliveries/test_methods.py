@@ -84,8 +84,8 @@ async def test_a_backend_sends_a_message_and_reads_the_report(tmp_path: Path) ->
         assert report["unconfirmed"] == ["7", "bob"]
         ((confirmation),) = report["confirmed"]
         assert confirmation["user"] == "ann"
-        assert report["accepted_s"] <= confirmation["at_s"] < report["expires_s"]
-        assert (report["state"], report["sender"], report["ended_s"]) == ("open", "8", None)
+        assert report["accepted_at_s"] <= confirmation["at_s"] < report["expires_at_s"]
+        assert (report["state"], report["sender"], report["ended_at_s"]) == ("open", "8", None)
         assert (report["event"], report["rooms"], report["namespace"]) == ("news", [], CHAT)
 
 

@@ -396,7 +396,7 @@ async def test_a_file_hands_out_what_was_written_without_an_answer(
 
         async def fail(function: Any) -> None:
             await write(function)
-            raise StorageUnavailable("the disk has not answered")
+            raise StorageUnavailable("the disk has not answered", is_unsure=True)
 
         with monkeypatch.context() as patch:
             patch.setattr(store._database, "write", fail)
@@ -431,10 +431,30 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path, redis_server: RedisS
         await shared.get(Key("/chat", "a"))
 
 
-@pytest.mark.req("DELIV-17")
+@pytest.mark.req("DELIV-51")
+@trio_test
+async def test_redis_without_memory_is_told_from_one_that_does_not_answer(
+    redis_server: RedisServer,
+) -> None:
+    async with open_shared(redis_server, WIDE) as store, trio.open_nursery() as tasks:
+        place = make_place(Server(), store, store)
+        await tasks.start(place.deliveries.run)
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(ControlError) as caught:
+            await place.deliver("ann")
+        assert caught.value.message == (
+            "nothing was sent, because the message cannot be kept: Redis is out of memory: raise "
+            "maxmemory, or free some (OOM command not allowed when used memory > 'maxmemory')"
+        )
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert (await place.deliver("ann")).is_new
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.req("DELIV-17", "DELIV-52")
 @trio_test
 async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
-    redis_server: RedisServer,
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         open_shared(redis_server, WIDE) as store,
@@ -448,6 +468,7 @@ async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
         redis_server.command("FLUSHALL")
         await until(lambda: bool(redis_server.command("ZCARD", "test:{deliveries}:open")))
         await until(lambda: place.deliveries.statistics().attended == 1)
+        assert "was emptied, or is an older copy: this node keeps the 1 that" in caplog.text
         ann.acknowledge()
         await until(lambda: bool(redis_server.command("KEYS", "test:{deliveries}:confirmed:*")))
         assert await place.outcome() == ("open", ["ann"])
@@ -467,7 +488,7 @@ async def test_a_node_without_rights_says_so_once_and_delivers_when_it_may(
         await tasks.start(place.deliveries.run)
         await trio.sleep(0.2)
         assert caplog.text.count("NOPERM") == 1
-        assert "this node does not confirm the delivery of messages: NOPERM" in caplog.text
+        assert "not confirm the delivery of messages: the user of Redis has too" in caplog.text
         with pytest.raises(ControlError, match="NOPERM"):
             await place.deliver("ann")
         redis_server.command("ACL", "SETUSER", "default", "~*")

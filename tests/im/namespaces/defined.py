@@ -105,6 +105,8 @@ async def put_out(client: SocketIOClient, namespace: str, reason: str) -> None:
     """The client is told why, and then that it is out."""
     with trio.fail_after(5):
         told = {"errcode": -1, "errmsg": reason}
+        if reason == "namespace changed":  # NSP-41
+            told |= {"reason": "namespace_changed", "retry_after_s": 0}
         assert await client.receive_event(namespace) == ["logic/error", told]
         assert (await client.receive())[0] == f"1{namespace},"
 

@@ -40,6 +40,8 @@ async def test_a_definition_cannot_go_by_a_claim_that_is_not_kept() -> None:
     with pytest.raises(OptionError, match="no client there has any"):
         services.check(defined("/made", "static"))
     services.check(defined("/made", "backend"))
+    with pytest.raises(OptionError, match=r"^rules\.rooms: expected a list or null, not text$"):
+        services.check(NamespaceDefinition(namespace="/made", rules={"rooms": "lobby"}))
     services.apply(configured("acl"))
     services.define(defined())
     assert services.rules.find("/made") is not None

@@ -17,11 +17,11 @@ async def say(client: SocketIOClient) -> list[object]:
     return await client.receive_event("/chat")
 
 
-@pytest.mark.req("RULE-18")
+@pytest.mark.req("RULE-18", "JOIN-41")
 @trio_test
 async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
     async with identified() as world:
-        logins = LoginRate(count=1, within_s=60, hold_off_s=30)
+        logins = LoginRate(count=1, within_s=30, hold_off_s=30)
         rules = Rules(world.server, RulesOptions(logins=logins), world.service.claims_of)
         async with world.client() as client:
             await client.connect("/chat", {"token": ANN})
@@ -31,6 +31,8 @@ async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
             refusal = {
                 "errcode": 2,
                 "errmsg": "you have logged in too often. Try again in 30 s",
+                "reason": "login_rate",
+                "retry_after_s": 30.0,
             }
             assert await client.receive_event("/chat") == ["auth/reply", refusal]
             assert await client.receive_event("/chat") == ["logic/error", refusal]

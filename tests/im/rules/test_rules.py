@@ -165,13 +165,13 @@ async def test_a_namespace_is_given_rules_of_its_own() -> None:
     async with ruled(events=()) as (world, rules), world.client() as client:
         rules.define("/chat", NamespaceRules(rooms=("r*",)))
         assert await ask(client, "echo") == "[]"
-        assert rules.may_join(world.socket(), "s1") is not None
+        assert rules.may_join(world.socket(), "join", ["s1"]) is not None
         rules.define("/later", NamespaceRules(events=()))
         world.server.of("/later").on("echo")(lambda _: None)
         assert isinstance(world.server.of("/later")._registry.handlers["echo"], GuardedHandler)
         rules.define("/chat", None)
         assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
-        assert rules.may_join(world.socket(), "s1") is None
+        assert rules.may_join(world.socket(), "join", ["s1"]) is None
 
 
 @trio_test
@@ -213,14 +213,14 @@ async def test_rooms_and_users_go_by_patterns() -> None:
     async with ruled(rooms=("room-*", "lobby"), users=("b*",)) as (world, rules), world.client():
         ann = world.socket()
         for may in (rules.may_join, rules.may_send):
-            assert may(ann, "room-1") is None
-            assert may(ann, "lobby") is None
-            denied = may(ann, "lobby-2")
+            assert may(ann, "any", ["room-1"]) is None
+            assert may(ann, "any", ["lobby"]) is None
+            denied = may(ann, "any", ["lobby", "lobby-2"])
             assert denied is not None
-            assert denied == ("room_not_allowed", "you may not use the room 'lobby-2'", None)
-        assert rules.may_send_to_user(ann, "bob") is None
-        denied = rules.may_send_to_user(ann, "carl")
-        assert denied == ("user_not_allowed", "you may not send to the user 'carl'", None)
+            assert denied == ("room_not_allowed", "you may not use the room 'lobby-2'", None, 1)
+        assert rules.may_send_to_users(ann, "chat/users", ["bob"]) is None
+        denied = rules.may_send_to_users(ann, "chat/users", ["carl"])
+        assert denied == ("user_not_allowed", "you may not send to the user 'carl'", None, 0)
         refused = rules.statistics().refused
         assert (refused["room_not_allowed"], refused["user_not_allowed"]) == (2, 1)
 
@@ -229,9 +229,9 @@ async def test_rooms_and_users_go_by_patterns() -> None:
 async def test_without_rules_every_room_and_user_is_free() -> None:
     async with ruled(RulesOptions()) as (world, rules), world.client():
         ann = world.socket()
-        assert rules.may_join(ann, "any") is None
-        assert rules.may_send(ann, "any") is None
-        assert rules.may_send_to_user(ann, "bob") is None
+        assert rules.may_join(ann, "join", ["any"]) is None
+        assert rules.may_send(ann, "chat/rooms", ["any"]) is None
+        assert rules.may_send_to_users(ann, "chat/users", ["bob"]) is None
         assert rules.statistics().counted == 0
 
 
@@ -252,14 +252,14 @@ async def test_the_claim_of_a_token_takes_the_place_of_what_is_configured() -> N
             assert [await ask(ann, "admin") for _ in range(3)] == ['["done"]'] * 3
             assert told(await ask(ann, "admin"))["reason"] == "user_rate"
             assert told(await ask(ann, "echo"))["reason"] == "event_not_allowed"
-            assert rules.may_join(world.socket(), "r1") is None
-            assert rules.may_send_to_user(world.socket(), "bob") is None
+            assert rules.may_join(world.socket(), "join", ["r1"]) is None
+            assert rules.may_send_to_users(world.socket(), "chat/users", ["bob"]) is None
         for user in ("bob", "carl", "dan"):  # whose tokens say nothing
             async with world.client(user) as client:
                 assert told(await ask(client, "admin"))["reason"] == "event_not_allowed"
                 assert await ask(client, "echo") == "[]"
                 assert told(await ask(client, "echo"))["reason"] == "user_rate"
-                assert rules.may_join(world.socket(user), "r1") is not None
+                assert rules.may_join(world.socket(user), "join", ["r1"]) is not None
         await until(lambda: not rules._grants)
 
 
@@ -315,7 +315,7 @@ async def test_nothing_is_kept_of_a_client_that_has_left() -> None:
         async with world.client():
             ann = world.socket()
         await until(lambda: not ann.connected)
-        assert rules.may_join(ann, "a") is not None
+        assert rules.may_join(ann, "join", ["a"]) is not None
         assert len(rules._grants) == 0
 
 
@@ -332,10 +332,26 @@ async def test_a_claim_that_cannot_be_used_allows_nothing(claim: Any) -> None:
             refusal = told(await ask(client, "echo"))
             assert refusal["reason"] == "bad_claim"
             assert refusal["errmsg"].startswith("the claim im of the token cannot be used: ")
-            for judge in (rules.may_join, rules.may_send, rules.may_send_to_user):
-                denied = judge(world.socket(), "any")
+            for judge in (rules.may_join, rules.may_send, rules.may_send_to_users):
+                denied = judge(world.socket(), "any", ["any"])
                 assert denied is not None
                 assert denied.reason == "bad_claim"
+
+
+@pytest.mark.req("IDENT-93")
+@pytest.mark.parametrize(
+    ("claim", "fault"),
+    [
+        (5, "expected an object, not a whole number"),
+        ({"rooms": "lobby"}, "rooms: expected a list or null, not text"),
+        ({"rate": {"burst": 2}}, "rate.per_s: is missing"),
+        ({"rate": {"per_s": 0}}, "per_s: must be above zero, not 0.0"),
+        ({"room": []}, "room: is not expected here; leave it out"),
+    ],
+)
+def test_the_fault_of_a_claim_is_told_in_the_words_of_clients(claim: Any, fault: str) -> None:
+    grant = read_grant({"im": claim}, "im")
+    assert grant.fault == f"the claim im of the token cannot be used: {fault}"
 
 
 def test_a_token_without_the_claim_says_nothing() -> None:
@@ -390,7 +406,7 @@ def test_options_that_cannot_be_used_are_refused(make: Any) -> None:
         make()
 
 
-@pytest.mark.req("RULE-14")
+@pytest.mark.req("RULE-14", "RULE-22")
 @trio_test
 async def test_lines_about_refusals_are_summed_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
@@ -401,9 +417,14 @@ async def test_lines_about_refusals_are_summed_up(caplog: pytest.LogCaptureFixtu
             _,
         ),
     ):
+        async with world.client("bob") as bob:
+            told(await ask(bob, "secret"))
+            (bob_id,) = (one.public_id for one in world.chat.sockets.values() if one.user)
         for _ in range(50):
             await client.emit("secret", namespace="/chat")
-        await until(lambda: rules.statistics().refused["event_not_allowed"] == 50)
+        await until(lambda: rules.statistics().refused["event_not_allowed"] == 51)
+    assert f"socket {bob_id} of user 'bob' in /chat was refused" in caplog.text
+    assert " from 127.0.0.1 in /chat was refused" in caplog.text  # where nobody says who it is
     lines = [record for record in caplog.records if record.name.endswith("rules.refusals")]
     assert len(lines) < 15
     assert "refused by rules, event not allowed: " in lines[-1].getMessage()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.im.chat.refusals import OK, Refused
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.credentials import ERROR_EVENT
+from trio_socketio.socketio.identification import describe_client
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ class Answers:
         """
         label = error.reason.label
         self.tally[event, label] += 1
-        if self._lines.admits(f"{event} refused: {label}"):
+        if self._lines.admits(f"{event} refused: {label}"):  # CHAT-25, RULE-22
             log.info(
-                "%s of socket %s in %s refused: %s",
+                "%s of %s in %s refused: %s",
                 event,
-                socket.public_id,
+                describe_client(socket),
                 socket.namespace.name,
                 error.message,
             )

@@ -59,9 +59,12 @@ def is_in(socket: Socket, room: str) -> bool:
     return is_member and not is_reserved_room(room)
 
 
-def check_denial(denial: Denial | None) -> None:
+def check_denial(denial: Denial | None, place: Callable[[int], str]) -> None:
     """Refuse what is not permitted (CHAT-14).
 
+    Args:
+        denial: why it is not; None if it is.
+        place: returns where a room or user stands in the event, given its number.
     Raises:
         Refused: with the reason that was given, and when it may be tried again.
     """
@@ -69,4 +72,5 @@ def check_denial(denial: Denial | None) -> None:
         more: dict[str, Any] = {"reason": denial.reason}  # as in what rules tell themselves
         if denial.retry_after_s is not None:
             more["retry_after_s"] = denial.retry_after_s
-        raise Refused(Reason(denial.reason), denial.message, more)
+        where = "" if denial.number is None else place(denial.number)
+        raise Refused(Reason(denial.reason), denial.message, more).at(where)

@@ -31,9 +31,12 @@ class RoomEvents:
             rooms = self._read(arguments)
             for number, room in enumerate(rooms):
                 try:
-                    self._check(socket, room)
+                    check_room(room, socket.namespace.name)
                 except Refused as error:
-                    raise error.at(f"rooms[{number}].roomId") from None
+                    raise error.at(_place(number)) from None
+            permits = self._desk.permits
+            if permits is not None:
+                check_denial(permits.may_join(socket, JOIN, rooms), _place)
             self._enter(socket, rooms)
         except Refused as error:
             return answers.refuse(socket, JOIN, error, JOIN_REPLY)
@@ -55,8 +58,7 @@ class RoomEvents:
         absent = next((number for number, room in enumerate(rooms) if room not in left), None)
         if absent is not None:  # CHAT-13
             fault = Refused(NOT_IN_ROOM, f"you are not in the room {rooms[absent][:256]!r}")
-            place = f"rooms[{absent}].roomId"
-            return answers.refuse(socket, LEAVE, fault.at(place), rooms=told)
+            return answers.refuse(socket, LEAVE, fault.at(_place(absent)), rooms=told)
         return answers.accept(LEAVE, rooms=told)
 
     def _read(self, arguments: tuple[Any, ...]) -> list[str]:
@@ -65,12 +67,6 @@ class RoomEvents:
         if not 0 < len(entries) <= most:
             raise Refused(TOO_MANY, f"rooms: expected 1 to {most} of them, not {len(entries)}")
         return [entry.room_id for entry in entries]
-
-    def _check(self, socket: Socket, room: str) -> None:
-        check_room(room, socket.namespace.name)
-        permits = self._desk.permits
-        if permits is not None:
-            check_denial(permits.may_join(socket, room))
 
     def _enter(self, socket: Socket, rooms: list[str]) -> None:
         try:
@@ -82,3 +78,7 @@ class RoomEvents:
                 f"you would be in more than {most} rooms, and are in none of these now: leave "
                 "others first",
             ) from None
+
+
+def _place(number: int) -> str:
+    return f"rooms[{number}].roomId"

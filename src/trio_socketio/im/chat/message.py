@@ -16,12 +16,16 @@ from trio_socketio.protocol.message_ids import BACKEND_PREFIX
 MAX_WORD: Final = 64
 """How many characters ver, evt and id of a message may have."""
 
+DEFAULT_VERSION: Final = "1.0.0"
+
 Word = Annotated[str, Meta(max_length=MAX_WORD)]
 Entry = TypeVar("Entry", bound=Struct)
 
 
 class Message(Struct, forbid_unknown_fields=True):
     """A message as a client sends it. Other fields would be lost on the way, so there are none.
+
+    A field may also be null, which is the same as to leave it out.
 
     Args:
         ver: the version of the format of the message, as clients agree.
@@ -31,10 +35,10 @@ class Message(Struct, forbid_unknown_fields=True):
         sender: the sender's own id, or nothing; anybody else's is refused.
     """
 
-    ver: Word = "1.0.0"
+    ver: Word | None = None
     meta: Any = None
-    evt: Word = ""
-    id: Word = ""
+    evt: Word | None = None
+    id: Word | None = None
     sender: str | int | None = msgspec.field(name="from", default=None)
 
 
@@ -43,7 +47,7 @@ class ToRoom(Struct, forbid_unknown_fields=True, rename="camel"):
 
     room_id: str
     msg: Message
-    nsp_name: str = ""
+    nsp_name: str | None = None
 
 
 class ToUser(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -51,14 +55,14 @@ class ToUser(Struct, forbid_unknown_fields=True, rename="camel"):
 
     user_id: str | int
     msg: Message
-    nsp_name: str = ""
+    nsp_name: str | None = None
 
 
 class ToEverybody(Struct, forbid_unknown_fields=True, rename="camel"):
     """A message to everybody in the namespace, as the payload of an event has it."""
 
     msg: Message
-    nsp_name: str = ""
+    nsp_name: str | None = None
 
 
 class RoomName(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -137,7 +141,7 @@ def complete(message: Message, event: str, sender: str | None, at_ms: int) -> di
         Refused: its meta is neither text nor an object, or it names another sender (CHAT-08), or
             its id is one for the backend.
     """
-    if message.id.startswith(BACKEND_PREFIX):  # DELIV-49
+    if message.id and message.id.startswith(BACKEND_PREFIX):  # DELIV-49
         raise Refused(MALFORMED, f"msg.id: begins with {BACKEND_PREFIX!r}, as ids of backends do")
     meta, claimed = message.meta, message.sender
     if meta is not None and type(meta) is not str and type(meta) is not dict:
@@ -145,7 +149,7 @@ def complete(message: Message, event: str, sender: str | None, at_ms: int) -> di
     if claimed is not None and (sender is None or str(claimed) != sender):
         raise Refused(SPOOFED, "msg.from: names another user; leave it out, as the server adds it")
     return {
-        "ver": message.ver,
+        "ver": DEFAULT_VERSION if message.ver is None else message.ver,
         "meta": meta,
         "evt": message.evt or event,
         "id": message.id or str(uuid4()),  # CHAT-09

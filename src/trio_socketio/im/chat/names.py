@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.im.chat.refusals import BAD_NAME, Refused
 from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX, is_reserved_room
 
@@ -22,8 +23,9 @@ def check_room(room: str, namespace: str) -> None:
         raise Refused(BAD_NAME, "the name of a room cannot be empty")
     if len(room) > MAX_ROOM_BYTES or len(room.encode("utf-8", "surrogatepass")) > MAX_ROOM_BYTES:
         raise Refused(BAD_NAME, f"the name of a room has at most {MAX_ROOM_BYTES} bytes")
-    if not room.isprintable():
-        raise Refused(BAD_NAME, "the name of a room has printable characters only")
+    unfit = unfit_character(room)
+    if unfit:
+        raise Refused(BAD_NAME, f"the name of a room cannot have the character {unfit}")
     # The ids of old clients are the name of the namespace, # and the sid.
     if is_reserved_room(room) or room.startswith(f"{namespace}#"):
         raise Refused(

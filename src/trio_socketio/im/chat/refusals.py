@@ -1,25 +1,18 @@
 """Why an event of a client is refused, and what the client is told."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from trio_socketio.control.methods import in_words_of_json
+from trio_socketio.control.methods import read_misfit
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.socketio.credentials import SERVER_ERROR
 
 OK: Final = 0
 BAD_PARAMETER: Final = 2
 """The contract's code for what a client has sent; the others are in socketio/credentials.py."""
-
-_PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
-_FIELD: Final = re.compile(
-    r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
-)
-_MAX_SHOWN: Final = 100  # of the name of a field that a client has made up
 
 
 class Reason(NamedTuple):
@@ -78,15 +71,5 @@ def explain(error: msgspec.ValidationError, place: str) -> Refused:
         error: from the conversion of an argument.
         place: where the argument stands in the event; empty for the argument itself.
     """
-    text = str(error)
-    found = _PLACE.search(text)
-    path = found["path"] if found else ""
-    text = text[: found.start()] if found else text
-    field = _FIELD.fullmatch(text)
-    if field is not None:
-        path = f"{path}.{field['name'][:_MAX_SHOWN]}" if path else field["name"][:_MAX_SHOWN]
-        is_missing = field["what"] == "missing required"
-        text = "is missing" if is_missing else "is not expected here; leave it out"
-    else:
-        text = in_words_of_json(text)
-    return Refused(MALFORMED, text).at(".".join(filter(None, (place, path))))
+    misfit = read_misfit(str(error))
+    return Refused(MALFORMED, misfit.reason).at(".".join(filter(None, (place, misfit.place))))

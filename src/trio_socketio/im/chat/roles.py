@@ -21,18 +21,22 @@ class Denial(Protocol):
     def retry_after_s(self) -> float | None:
         """When it may be tried again, in seconds from now; None if retrying cannot help."""
 
+    @property
+    def number(self) -> int | None:
+        """Which of several rooms or users it is about; None for all of them together."""
+
 
 class Permits(Protocol):
-    """Says what clients may do. None means that they may."""
+    """Says what clients may do, by the event that asks for it. None means that they may."""
 
-    def may_join(self, socket: Socket, room: str) -> Denial | None:
-        """Whether a client may join a room."""
+    def may_join(self, socket: Socket, event: str, rooms: Sequence[str]) -> Denial | None:
+        """Whether a client may join all of these rooms, now."""
 
-    def may_send(self, socket: Socket, room: str) -> Denial | None:
-        """Whether a client may send to a room, now."""
+    def may_send(self, socket: Socket, event: str, rooms: Sequence[str]) -> Denial | None:
+        """Whether a client may send a message to each of these rooms, now."""
 
-    def may_send_to_user(self, socket: Socket, user: str) -> Denial | None:
-        """Whether a client may send to a user, now."""
+    def may_send_to_users(self, socket: Socket, event: str, users: Sequence[str]) -> Denial | None:
+        """Whether a client may send a message to each of these users, now."""
 
 
 class ToConfirm(NamedTuple):

@@ -52,8 +52,11 @@ Parcel = tuple[dict[str, Any], str | None, str | None]
 """A message as its receivers get it; the room whose sockets they are, or None for everybody; and
 the user whose room that is, or None if it is no user's."""
 
+Sent = tuple[str, str | None]
+"""The id of a message, and the user whom it is for; None if it is for others."""
+
 Read = Callable[[Desk, Socket, str, tuple[Any, ...]], list[Parcel]]
-"""Reads what an event sends, and checks that its client may. It raises Refused (CHAT-06)."""
+"""Reads what an event sends. It raises Refused if any of it cannot be sent (CHAT-06)."""
 
 
 def read_to_rooms(
@@ -61,7 +64,7 @@ def read_to_rooms(
 ) -> list[Parcel]:
     """Read messages to rooms, in which the sender has to be (CHAT-15)."""
     entries = read_entries(arguments, ToRoom, desk.max_targets)
-    permits, at_ms = desk.permits, desk.now_ms()
+    at_ms = desk.now_ms()
     parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
@@ -70,8 +73,6 @@ def read_to_rooms(
             room = entry.room_id
             if not is_in(socket, room):
                 raise Refused(NOT_IN_ROOM, f"roomId: you are not in the room {room[:256]!r}")
-            if permits is not None:
-                check_denial(permits.may_send(socket, room))
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
@@ -84,15 +85,13 @@ def read_to_users(
 ) -> list[Parcel]:
     """Read messages to users."""
     entries = read_entries(arguments, ToUser, desk.max_targets)
-    permits, at_ms = desk.permits, desk.now_ms()
+    at_ms = desk.now_ms()
     parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
             if entry.nsp_name:
                 _check_namespace(socket, entry.nsp_name)
             user = _read_user(entry.user_id)
-            if permits is not None:
-                check_denial(permits.may_send_to_user(socket, user))
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
@@ -120,7 +119,26 @@ def read_to_everybody(
 
 def _at(error: Refused, number: int, arguments: tuple[Any, ...]) -> Refused:
     """Say which entry a refusal is about, if there is a list of them."""
-    return error.at(f"[{number}]" if type(arguments[0]) is list else "")
+    return error.at(_place(arguments, number))
+
+
+def _place(arguments: tuple[Any, ...], number: int) -> str:
+    return f"[{number}]" if type(arguments[0]) is list else ""
+
+
+def _check_permitted(
+    desk: Desk, socket: Socket, event: str, parcels: list[Parcel], arguments: tuple[Any, ...]
+) -> None:
+    """Refuse what the client may not send, at least not now. All else has been checked."""
+    permits = desk.permits
+    if permits is None:
+        return
+    users = [user for _, _, user in parcels if user is not None]
+    rooms = [room for _, room, user in parcels if room is not None and user is None]
+    denial = permits.may_send_to_users(socket, event, users) if users else None
+    if rooms:
+        denial = permits.may_send(socket, event, rooms)
+    check_denial(denial, partial(_place, arguments))
 
 
 def _check_namespace(socket: Socket, name: str) -> None:
@@ -167,16 +185,20 @@ class Sender:
         ids: list[str] = []
         try:
             parcels = self._read(self._desk, socket, event, arguments)
+            if len(parcels) > 1:
+                _check_all(socket.namespace, event, parcels)
+            _check_permitted(self._desk, socket, event, parcels, arguments)
             absent = self._post(socket, parcels, ids)
             if absent and not socket.namespace.adapter.reaches_other_nodes:
-                raise _unknown(absent, socket)
+                ids = _ids_without(absent, _name_receivers(parcels))
+                raise _unknown(absent, socket, is_all=not ids)
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         inquiries = self._desk.inquiries
         if not absent or inquiries is None:
             return answers.accept(event, ids=ids)
         late = LateAnswer()
-        conclude = partial(self._conclude, late, socket, ids)
+        conclude = partial(self._conclude, late, socket, _name_receivers(parcels))
         inquiries.ask(socket.namespace.name, absent, conclude)
         return late
 
@@ -196,8 +218,6 @@ class Sender:
         adapter = namespace.adapter
         excluded = (socket.public_id,) if self._to_others else ()  # CHAT-26
         unpublished = adapter.unpublished
-        if len(parcels) > 1:
-            _check_all(namespace, event, parcels)
         absent = []
         for message, room, user in parcels:
             if user is not None and not _is_here(namespace, user):
@@ -218,12 +238,13 @@ class Sender:
         return absent
 
     def _conclude(
-        self, late: LateAnswer, socket: Socket, ids: list[str], found: Whereabouts
+        self, late: LateAnswer, socket: Socket, sent: list[Sent], found: Whereabouts
     ) -> None:
         """Answer when other nodes have said which users they have (CHAT-19)."""
         event, answers = self._event, self._desk.answers
+        ids = _ids_without(found.absent, sent)
         if found.absent:
-            error = _unknown(found.absent, socket)
+            error = _unknown(found.absent, socket, is_all=not ids)
         elif found.unknown:
             error = Refused(
                 UNREACHED,
@@ -256,16 +277,19 @@ class ConfirmedSender:
         event, answers = self._event, self._desk.answers
         ids: list[str] = []
         try:
+            parcels = self._read(self._desk, socket, event, arguments)
+            deliveries = _by_id(parcels)
+            _check_permitted(self._desk, socket, event, parcels, arguments)
             messages = [
                 ToConfirm(
                     socket.namespace.name,
                     event,
-                    parcels[0][0],
-                    users=tuple(user for _, _, user in parcels if user is not None),
-                    rooms=tuple(room for _, room, user in parcels if room and user is None),
+                    same[0][0],
+                    users=tuple(user for _, _, user in same if user is not None),
+                    rooms=tuple(room for _, room, user in same if room and user is None),
                     sender=socket._user,
                 )
-                for parcels in _by_id(self._read(self._desk, socket, event, arguments))
+                for same in deliveries
             ]
             try:
                 await self._confirm(messages, ids)
@@ -323,9 +347,27 @@ def _is_here(namespace: "Place", user: str) -> bool:
     return any(one.user == user for one in namespace.rooms.joined(user_room(user)))
 
 
-def _unknown(users: list[str], socket: Socket) -> Refused:
-    place = socket.namespace.name
-    return Refused(UNKNOWN_USER, f"nobody is connected as {_name(users)} in {place}")  # CHAT-18
+def _name_receivers(parcels: list[Parcel]) -> list[Sent]:
+    return [(message["id"], user) for message, _, user in parcels]
+
+
+def _ids_without(absent: list[str], sent: list[Sent]) -> list[str]:
+    """Return the ids of those messages that were not for absent users alone (CHAT-34)."""
+    return [name for name, user in sent if user not in absent]
+
+
+def _unknown(users: list[str], socket: Socket, *, is_all: bool) -> Refused:
+    """Return what the sender is told of users who are not there (CHAT-18, CHAT-34).
+
+    Args:
+        users: their ids.
+        socket: of the sender.
+        is_all: whether nobody else was to get a message of the event.
+    """
+    told = f"nobody is connected as {_name(users)} in {socket.namespace.name}"
+    if not is_all:
+        told += "; the other messages were sent"
+    return Refused(UNKNOWN_USER, told, {"absent": users})
 
 
 def _name(users: list[str]) -> str:

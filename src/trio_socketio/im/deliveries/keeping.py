@@ -87,9 +87,12 @@ class Keeping:
             )
         return self._durable
 
-    async def find(self, key: Key) -> Record | None:
+    async def find(self, key: Key, problem: str = "the deliveries cannot be read") -> Record | None:
         """Return what is known of a delivery.
 
+        Args:
+            key: of the delivery.
+            problem: begins the error.
         Raises:
             ControlError: the store cannot be asked.
         """
@@ -99,7 +102,7 @@ class Keeping:
                 if found is not None:
                     return found
         except DeliveriesUnavailable as error:
-            raise store_unavailable(f"the deliveries cannot be read: {error}") from None
+            raise store_unavailable(f"{problem}: {error}") from None
         return None
 
     async def page(self, namespace: str, after: str, limit: int) -> list[Line]:
@@ -120,7 +123,8 @@ class Keeping:
         """Keep a delivery and attend to it, also if the caller is cancelled meanwhile (DELIV-16).
 
         Raises:
-            ControlError: the store has not answered, and may have kept it or not.
+            ControlError: the store cannot keep it, or has not answered and may have kept it or not;
+                the error says which.
         """
         key = record.head.key
         problem = f"there was no answer within {_ADD_S:g} s"
@@ -129,6 +133,10 @@ class Keeping:
                 found = await store.add(record, self._clock())
             except DeliveriesUnavailable as error:
                 problem = str(error)
+                if not error.is_unsure:  # DELIV-51
+                    raise store_unavailable(
+                        f"nothing was sent, because the message cannot be kept: {problem}"
+                    ) from None
             else:
                 if found is None:
                     self._attend(record, store)
@@ -227,7 +235,13 @@ class Keeping:
         if taken.was_lost:
             lost = self._coordinator.give_up(store)
             self._losses[store].add(lost)
-            if lost:
+            if lost and taken.was_emptied:  # DELIV-52
+                log.warning(
+                    "the store of deliveries was emptied, or is an older copy: this node keeps the "
+                    "%d that it attended to there again",
+                    len(lost),
+                )
+            elif lost:
                 log.warning(
                     "this node did not reach the store of deliveries for too long, and others may "
                     "go on with the %d that it attended to",

@@ -59,7 +59,7 @@ class Messenger:
 
     def offer(self, offer: Offer, node: str = "") -> None:
         """Offer a copy to the users on all other nodes, or on one."""
-        if self.nodes.others():
+        if self._has_company():
             self._offers.setdefault(node, []).append(offer)
             self._changed.set()
 
@@ -70,9 +70,13 @@ class Messenger:
 
     def arrived(self, namespace: str, user: str) -> None:
         """Tell all other nodes that a user has come to this one."""
-        if self.nodes.others():
+        if self._has_company():
             self._arrived.append((namespace, user))
             self._changed.set()
+
+    def _has_company(self) -> bool:
+        # A node that stands still reads what it was sent when it goes on.
+        return bool(self.nodes.others() or self.nodes.unheard())
 
     async def run(self) -> None:
         """Tell it until cancelled."""
@@ -140,17 +144,18 @@ class Messenger:
         Raises:
             ControlError: a node did not say.
         """
+        unknown = "nothing was sent, because it is not known who is in the rooms"
+        if self.nodes.fault:  # DELIV-50
+            raise unavailable(f"{unknown}: {self.nodes.fault}")
         params = {"namespace": namespace, "rooms": rooms}
         answers = await self.nodes.ask("node.room_users", params, timeout_s)
         for error in answers.errors.values():
             raise error
-        living = {node.name for node in self.nodes.others()}
-        silent = [name for name in answers.missing if name in living]  # the others have no sockets
+        # Those that have said goodbye have no sockets (NODE-21).
+        possible = {*(node.name for node in self.nodes.others()), *self.nodes.unheard()}
+        silent = [name for name in answers.missing if name in possible]
         if silent:
-            raise unavailable(
-                f"nothing was sent, because it is not known who is in the rooms: {silent[0]} did "
-                "not answer"
-            )
+            raise unavailable(f"{unknown}: {silent[0]} did not answer")
         found: dict[str, None] = {}
         for raw in answers.results.values():
             found.update(dict.fromkeys(msgspec.json.decode(raw, type=RoomUsers).users))

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, check_place
@@ -42,8 +43,8 @@ class DeliveryInfo(msgspec.Struct, frozen=True, kw_only=True):
         event: the name of the event.
         targets: how many users have to acknowledge the message.
         confirmed: how many of them have.
-        accepted_s: when it was accepted, seconds since 1970.
-        ended_s: when it has ended; null if it goes on.
+        accepted_at_s: when it was accepted, seconds since 1970.
+        ended_at_s: when it has ended; null if it goes on.
     """
 
     id: str
@@ -51,8 +52,8 @@ class DeliveryInfo(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     targets: int
     confirmed: int
-    accepted_s: float
-    ended_s: float | None
+    accepted_at_s: float
+    ended_at_s: float | None
 
 
 class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +66,9 @@ class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
         event: the name of the event.
         sender: the user who has sent it; null if a backend has.
         rooms: the rooms that it was for.
-        accepted_s: when it was accepted, seconds since 1970.
-        expires_s: when it expires, or has.
-        ended_s: when it has ended; null if it goes on.
+        accepted_at_s: when it was accepted, seconds since 1970.
+        expires_at_s: when it expires, or has.
+        ended_at_s: when it has ended; null if it goes on.
         confirmed: the users who have acknowledged it.
         unconfirmed: the users who have not, or not yet.
     """
@@ -78,9 +79,9 @@ class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     sender: str | None
     rooms: list[str]
-    accepted_s: float
-    expires_s: float
-    ended_s: float | None
+    accepted_at_s: float
+    expires_at_s: float
+    ended_at_s: float | None
     confirmed: list[Confirmation]
     unconfirmed: list[str]
 
@@ -170,9 +171,9 @@ class DeliveryMethods:
             event=head.event,
             sender=head.sender,
             rooms=list(head.rooms),
-            accepted_s=head.accepted_at,
-            expires_s=head.expires_at,
-            ended_s=record.ended_at,
+            accepted_at_s=head.accepted_at,
+            expires_at_s=head.expires_at,
+            ended_at_s=record.ended_at,
             confirmed=[
                 Confirmation(user=user, at_s=at) for user, at in sorted(record.confirmed.items())
             ],
@@ -195,7 +196,7 @@ class DeliveryMethods:
             after: the value of next in the previous page; null for the first one.
             limit: how many are looked at for a page.
         """
-        check_place(after, str.isprintable, "which is the id of a message")
+        check_place(after, lambda text: not unfit_character(text), "which is the id of a message")
         lines = await self._service().page(full_name(namespace), after or "", limit)
         shown = [
             _describe(line.head, line.outcome, line.confirmed, line.ended_at)
@@ -219,6 +220,6 @@ def _describe(head: Head, state: Outcome, confirmed: int, ended_at: float | None
         event=head.event,
         targets=head.targets,
         confirmed=confirmed,
-        accepted_s=head.accepted_at,
-        ended_s=ended_at,
+        accepted_at_s=head.accepted_at,
+        ended_at_s=ended_at,
     )

@@ -12,6 +12,11 @@ MAX_RETRIES: Final = 20
 MAX_EXPIRES_S: Final = 7 * 86_400.0
 """For how long a message may wait for its users."""
 
+NO_PLACE: Final = (
+    "needs a place that outlives the program: set folder in [state], or url in [redis]"
+)
+"""What is wrong with `durable` if there is none."""
+
 
 class DeliveriesOptions(OptionGroup, frozen=True, kw_only=True):
     """Confirmed delivery: messages that are sent again until their users have acknowledged them.

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from trio_socketio.codec.json_rpc import decode_value, encode_value
 from trio_socketio.codec.json_text import decode_json
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 from trio_socketio.im.deliveries.options import MAX_EXPIRES_S, DeliveriesOptions, find_fault
@@ -131,7 +132,7 @@ def check(order: Order, options: DeliveriesOptions) -> Checked:
         ControlError: it has a fault, which the message names.
     """
     namespace = full_name(order.namespace)
-    if not namespace.isprintable() or len(namespace) > _MAX_NAMESPACE:
+    if unfit_character(namespace) or len(namespace) > _MAX_NAMESPACE:
         raise invalid("namespace", "expected a name without control characters")
     try:
         check_event(order.event)
@@ -172,8 +173,8 @@ def read_id(value: Any) -> str:
     Raises:
         ControlError: no message can have it.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
-        raise invalid("id", f"expected 1 to {MAX_ID} printable characters")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or unfit_character(value):
+        raise invalid("id", f"expected 1 to {MAX_ID} characters, and no control characters")
     return value
 
 
@@ -203,7 +204,7 @@ def _check_args(args: Sequence[Any], most: int) -> tuple[str, bytes]:
         try:
             name = read_id(value)
         except ControlError as error:
-            raise invalid("args[0].id", str(error).removeprefix("id: ")) from None
+            raise invalid("args[0].id", error.message.removeprefix("id: ")) from None
     size = sum(map(len, texts))
     if size > most:
         raise too_large(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from importlib import resources
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -61,6 +62,7 @@ class RedisDeliveries:
         self._lease_s = lease_s
         self._keys = [f"{prefix}:{_TAG}:{name}" for name in _KEYS]
         self._node = b"0"
+        self._born = b""  # of the data in Redis
         self._scripts = {name: redis.script(_load(name)) for name in _SCRIPTS}
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
@@ -71,7 +73,7 @@ class RedisDeliveries:
         if status == b"KNOWN":
             return _read(found[0])
         if status == b"GONE":
-            raise DeliveriesUnavailable("this node is not known to Redis yet")
+            raise DeliveriesUnavailable("this node is not known to Redis yet", is_unsure=False)
         if status == b"FULL":
             return Full(f"as many deliveries are kept as may be ({found[0].decode()})")
         return None
@@ -99,20 +101,21 @@ class RedisDeliveries:
 
     async def take(self, now: float) -> Taken:
         bounds = self._bounds
-        status, node, going, ended, size, found = await self._run(
+        status, node, going, ended, size, born, found = await self._run(
             *("take", self._node, _ms(self._lease_s), _AT_ONCE),
             *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE, _USERS_AT_ONCE),
-            *(_ms(now), _ms(_LATE_S)),
+            *(_ms(now), _ms(_LATE_S), token_urlsafe(9)),
         )
         was_lost = status == b"ENROLLED" and self._node != b"0"
-        self._node = node
+        was_emptied = was_lost and born != self._born
+        self._node, self._born = node, born
         records = []
         for one in found:
             try:
                 records.append(_read(one))
             except DeliveriesUnavailable as error:
                 log.error("a delivery cannot be taken over, and remains where it is: %s", error)
-        return Taken(records, was_lost, going, ended, size)
+        return Taken(records, was_lost, going, ended, size, was_emptied)
 
     async def release(self) -> None:
         await self._run("release", self._node)
@@ -120,9 +123,16 @@ class RedisDeliveries:
     async def _run(self, name: str, *arguments: "Argument") -> list[Any]:
         try:
             reply: list[Any] = await self._scripts[name].run(self._keys, arguments)
-        except (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError) as error:
-            is_forbidden = isinstance(error, RedisCommandError) and error.code == "NOPERM"
-            raise DeliveriesUnavailable(str(error), is_forbidden=is_forbidden) from None
+        except RedisCommandError as error:
+            raise DeliveriesUnavailable(
+                error.explain(), is_forbidden=error.code == "NOPERM", is_unsure=error.is_unsure
+            ) from None
+        except RedisUnavailable as error:
+            raise DeliveriesUnavailable(str(error), is_unsure=error.is_unsure) from None
+        except LocalProtocolError as error:  # it is too large for the connection
+            raise DeliveriesUnavailable(str(error), is_unsure=False) from None
+        except TimeoutError as error:
+            raise DeliveriesUnavailable(str(error)) from None
         return reply
 
 

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.failures import (
+    invalid,
     not_found,
     overloaded,
     unavailable,
@@ -50,7 +51,7 @@ _SLICE: Final = 20
 class Deliveries(Observer):
     """Delivers messages until their users have acknowledged them, or their time is over.
 
-    It has 13 attributes: its options, its parts, and how far it has come. It has 22 methods, as
+    It has 14 attributes: its options, its parts, and how far it has come. It has 22 methods, as
     callers, other nodes and sockets each have some of them.
 
     Args:
@@ -63,6 +64,7 @@ class Deliveries(Observer):
 
     Attributes:
         options: the bounds and times.
+        may_identify: whether clients of a namespace may say who they are, by its name.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Deliveries(Observer):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.options = options
+        self.may_identify: Callable[[str], bool] = lambda namespace: True
         self._server = server
         self._clock = clock
         self._node = "" if nodes is None else nodes.name
@@ -130,7 +133,8 @@ class Deliveries(Observer):
 
         Raises:
             ControlError: it cannot be accepted, and nothing was sent. If the store does not answer,
-                it is unknown whether it was kept; the same call can be made again.
+                it is unknown whether it was kept, and the error says so; the same call can be made
+                again.
         """
         accepted: list[Accepted] = []
         await self.start_all([order], accepted)
@@ -178,13 +182,21 @@ class Deliveries(Observer):
         key = checked.key
         if not self._server._namespaces.may_exist(key.namespace):
             raise not_found("namespace", "namespace", key.namespace)
+        if not self.may_identify(key.namespace):  # DELIV-53
+            raise invalid(
+                "namespace",
+                f"nobody can confirm messages in {key.namespace}, because nobody is asked there "
+                "who it is (see [identity]): nothing was sent",
+            )
         if not self._is_running:
             raise unavailable("the server does not deliver messages now, as it starts or stops")
         durable = order.durable
         if durable is None:
             durable = self._defined.get(key.namespace, self._by_namespace.find(key.namespace))
         store = self._keeping.choose(durable=durable)
-        known = await self._keeping.find(key)
+        known = await self._keeping.find(
+            key, "nothing was sent, because it cannot be read whether the message was sent before"
+        )
         if known is not None:
             return Prepared(checked, known, store, tell_known(known, checked))
         users = await self._find_targets(checked)

@@ -40,6 +40,9 @@ _SCHEMA: Final = (
     " namespace TEXT NOT NULL, id TEXT NOT NULL, user TEXT NOT NULL, at REAL NOT NULL,"
     " PRIMARY KEY (namespace, id, user)) WITHOUT ROWID",
 )
+COUNT: Final = "SELECT going FROM delivery_totals"
+"""Counts the deliveries that go on."""
+
 _SELECT: Final = "SELECT head, users, args, ended_at FROM deliveries"
 _AT_ONCE: Final = 500
 """How many deliveries are read, or forgotten, in one turn of the thread."""
@@ -90,8 +93,9 @@ class SqliteDeliveries:
             self._added.add(key)
         try:
             return await self._write(insert)
-        except DeliveriesUnavailable:  # DELIV-48
-            self._has_read_all = False
+        except DeliveriesUnavailable as error:
+            if error.is_unsure:  # DELIV-48
+                self._has_read_all = False
             self._added.discard(key)
             raise
 
@@ -197,7 +201,7 @@ class SqliteDeliveries:
         try:
             return await self._database.write(function)
         except StorageUnavailable as error:
-            raise DeliveriesUnavailable(str(error)) from None
+            raise DeliveriesUnavailable(str(error), is_unsure=error.is_unsure) from None
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         try:

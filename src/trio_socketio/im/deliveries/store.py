@@ -13,11 +13,13 @@ class DeliveriesUnavailable(TrioSocketIOError):
     Args:
         message: says why.
         is_forbidden: whether this node lacks the rights that it needs there.
+        is_unsure: whether it may have done it; otherwise nothing was changed.
     """
 
-    def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
+    def __init__(self, message: str, *, is_forbidden: bool = False, is_unsure: bool = True) -> None:
         super().__init__(message)
         self.is_forbidden = is_forbidden
+        self.is_unsure = is_unsure
 
 
 class Full(NamedTuple):
@@ -37,6 +39,7 @@ class Taken(NamedTuple):
         records: deliveries that go on, and that nobody attends to, which this node takes over. It
             may attend to some of them already.
         was_lost: whether others may attend to those that were this node's before.
+        was_emptied: whether that is so because the store has lost everything.
         open: how many deliveries go on, those of other nodes included.
         ended: how many reports are kept.
         size: about how many bytes all of them take.
@@ -47,6 +50,7 @@ class Taken(NamedTuple):
     open: int
     ended: int
     size: int
+    was_emptied: bool = False
 
 
 class Bounds(NamedTuple):

@@ -154,9 +154,14 @@ class AuthMethods:
         try:
             lifted = await service.revoking.unrevoke(what)
         except RevocationsUnavailable as error:
+            told = (
+                "it is unknown whether the revocation was lifted; here it is in force"
+                if error.is_unsure
+                else "the revocation was not lifted"
+            )
             raise ControlError(
                 Code.STORE_UNAVAILABLE,
-                f"it is unknown whether the revocation was lifted; here it is in force: {error}",
+                f"{told}: {error}",
                 {"retryable": True, "retry_after_ms": 1000},
             ) from None
         if nodes is None:
@@ -241,7 +246,7 @@ async def _ask(nodes: Nodes, what: RevokedId, at_s: float, version: int) -> _Ans
     params = {"version": version, "at_s": at_s, **named}
     answers = await nodes.ask("node.revoked", params, ANSWER_S + _MORE_S)
     counts: dict[str, int] = {}
-    failed = {node: str(error) for node, error in answers.errors.items()}
+    failed = {node: error.message for node, error in answers.errors.items()}
     last = 0
     for node, raw in answers.results.items():
         try:

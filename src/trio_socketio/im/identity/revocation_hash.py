@@ -47,7 +47,16 @@ _FAILURES: Final = (
 
 
 class RevocationsUnavailable(TrioSocketIOError):
-    """Redis has not answered, or refuses. Whether it has done what it was asked is unknown."""
+    """Redis has not answered, or refuses.
+
+    Args:
+        reason: why.
+        is_unsure: whether it may have done what it was asked; otherwise nothing was changed.
+    """
+
+    def __init__(self, reason: str, *, is_unsure: bool = True) -> None:
+        super().__init__(reason)
+        self.is_unsure = is_unsure
 
 
 class Subscription(Protocol):
@@ -308,13 +317,20 @@ class RevocationHash:
             given = (what, self.channel, token_urlsafe(6), *arguments)
             return await script.run([self._key], given)
         except _FAILURES as error:
-            raise RevocationsUnavailable(str(error)) from None
+            raise _unavailable(error) from None
 
     async def _execute(self, *arguments: Any) -> Any:
         try:
             return await self._redis.execute(*arguments)
         except _FAILURES as error:
-            raise RevocationsUnavailable(str(error)) from None
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: Exception) -> RevocationsUnavailable:
+    if isinstance(error, RedisCommandError):
+        return RevocationsUnavailable(error.explain(), is_unsure=error.is_unsure)
+    is_unsure = not isinstance(error, RedisUnavailable) or error.is_unsure
+    return RevocationsUnavailable(str(error), is_unsure=is_unsure)
 
 
 def read_message(payload: bytes) -> Change:

@@ -14,6 +14,10 @@ MAX_BYTES: Final = 64 * 1024
 
 MAX_SOCKETS: Final = 10_000_000
 
+_UNFIT: Final = frozenset("*?#")
+"""What a name cannot have: a * ends a pattern, and in a URL a ? or # ends the path, which is the
+name for clients."""
+
 Methods = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=32)], ...], Meta(max_length=16)
 ]
@@ -98,11 +102,11 @@ def check_name(text: str) -> str:
     name = full_name(text)
     if name == "/":
         raise OptionError("namespace", "the main namespace / is always there")
-    if "*" in name or not is_dynamic_name(name):
+    if not _UNFIT.isdisjoint(name) or not is_dynamic_name(name):  # NSP-40
         raise OptionError(
             "namespace",
-            f"expected at most {MAX_DYNAMIC_NAME} visible characters without commas and *, not "
-            f"{text[:100]!r}",
+            f"expected at most {MAX_DYNAMIC_NAME} characters, without , * ? # and control "
+            f"characters, not {text[:100]!r}",
         )
     return name
 

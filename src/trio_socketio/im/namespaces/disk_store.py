@@ -42,6 +42,9 @@ SCHEMA: Final = (
     "INSERT OR IGNORE INTO namespace_revision VALUES (1, 0)",
 )
 
+COUNT: Final = "SELECT count(*) FROM namespaces"
+"""Counts the definitions."""
+
 
 class Disk(Protocol):
     """What is needed of a database; see storage.database."""

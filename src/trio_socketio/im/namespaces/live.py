@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 CHANGED: Final = "namespace changed"
 """What clients are told that have to come in anew."""
 
+_MAY_RETURN: Final = {"reason": "namespace_changed", "retry_after_s": 0}
+"""What they are told besides: no official client returns by itself after a DISCONNECT (NSP-41)."""
+
 ERROR_EVENT: Final = "logic/error"
 _UNDEFINED: Final = -1  # the errcode of the contract for what has no code of its own
 
@@ -111,7 +114,11 @@ class LiveNamespaces:
         out = 0
         fault = "" if old is not None else self._find_conflict(name)
         if fault:
-            self._note_fault(name, fault)
+            self._note_fault(
+                name,
+                f"{fault}: call namespaces.remove to keep that one, or take it out of the app or "
+                "configuration and restart",
+            )
             return 0
         if old is not None and definition.needs_new_clients(old):
             # First, so that seats are given back to those who have given them.
@@ -155,6 +162,8 @@ class LiveNamespaces:
             return 0
         if namespace.sockets:
             told = {"errcode": _UNDEFINED, "errmsg": reason}
+            if reason == CHANGED:
+                told |= _MAY_RETURN
             namespace.local.emit(ERROR_EVENT, told)  # NSP-06
         ended = namespaces.end(name, reason)
         self._wait_ended(ended)

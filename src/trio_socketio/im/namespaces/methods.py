@@ -236,8 +236,8 @@ class DefinitionMethods:
         except DefinitionsUnavailable as error:
             if str(error) == NO_STORE:
                 raise ControlError(Code.UNAVAILABLE, NO_STORE, {"retryable": False}) from None
-            unsure = "it is unknown whether it was done: " if error.is_unsure else ""
-            raise store_unavailable(f"{unsure}{error}") from None
+            what = "it is unknown whether it was done" if error.is_unsure else "nothing was changed"
+            raise store_unavailable(f"{what}: {error}") from None  # NSP-17
 
     async def _settle(
         self, name: str, stamp: Stamp, definition: NamespaceDefinition | None
@@ -250,7 +250,7 @@ class DefinitionMethods:
         params = {"namespace": name, **stamp._asdict()}
         answers = await nodes.ask("node.namespaces", params, ANSWER_S + _MORE_S)
         counts: dict[str, int] = {}
-        failed = {node: str(error) for node, error in answers.errors.items()}
+        failed = {node: error.message for node, error in answers.errors.items()}
         missing = list(answers.missing)
         for node, raw in answers.results.items():
             try:

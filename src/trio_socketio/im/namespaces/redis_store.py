@@ -175,10 +175,15 @@ class RedisStore:
                     change.reason, expected, MAX_NAMESPACES, MAX_TOTAL_BYTES, epoch,
                 ),
             )  # fmt: skip
-        except (RedisCommandError, LocalProtocolError) as error:
+        except RedisCommandError as error:
+            # The script has one key, which it reads before it writes.
+            is_unsure = error.is_unsure and error.code != "WRONGTYPE"
+            raise DefinitionsUnavailable(error.explain(), is_unsure=is_unsure) from None
+        except LocalProtocolError as error:
             raise DefinitionsUnavailable(str(error)) from None
         except (RedisUnavailable, TimeoutError) as error:
-            raise DefinitionsUnavailable(str(error), is_unsure=True) from None
+            is_unsure = not isinstance(error, RedisUnavailable) or error.is_unsure
+            raise DefinitionsUnavailable(str(error), is_unsure=is_unsure) from None
         return answer
 
     async def run(

@@ -7,6 +7,7 @@ import trio
 from msgspec import Meta
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.control.caller import BackendPeer, Caller
 from trio_socketio.control.failures import invalid, not_found, store_unavailable, unavailable
 from trio_socketio.control.methods import rpc
@@ -242,8 +243,8 @@ class PresenceMethods:
         feed, peer = self._feed_for(caller, "presence.subscribe")
         _, name = await self._find(namespace)
         begin = None if cursor is None else _cursor("cursor", cursor)
-        if group is not None and not group.isprintable():
-            raise invalid("group", "expected printable characters")
+        if group is not None and unfit_character(group):
+            raise invalid("group", "expected no control characters")
         one = await feed.subscribe(peer, name, begin, group, credit)
         return Subscribed(
             subscription=one.number,

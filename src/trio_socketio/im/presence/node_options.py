@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import RedisCommandError, RedisUnavailable
 from trio_socketio.redis.key_names import name_key
 
@@ -118,5 +119,5 @@ def _read(value: bytes) -> dict[str, str] | None:
 
 
 def _is_known(name: str) -> bool:
-    of_namespace = name.startswith(_POLICY_OF) and len(name) <= _MAX_NAME and name.isprintable()
-    return of_namespace or name in ("outage", "policy")
+    of_namespace = name.startswith(_POLICY_OF) and len(name) <= _MAX_NAME
+    return (of_namespace and not unfit_character(name)) or name in ("outage", "policy")

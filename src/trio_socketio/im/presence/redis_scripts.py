@@ -23,14 +23,6 @@ _CHANGES: Final = ("claim", "reassert", "release", "kick", "confirm", "reap")
 _READS: Final = ("awaited", "count", "read")
 _PRESENTS: Final = ("get", "page")
 _FOREIGN: Final = "FOREIGN"
-_WHAT_TO_DO: Final = {
-    "OOM": "Redis is out of memory: raise maxmemory, or free some",
-    "READONLY": "Redis takes no writes, as it is a replica: [redis] url has to name the master",
-    "MISCONF": "Redis takes no writes, because it could not save to its disk",
-    "NOREPLICAS": "Redis takes no writes, because too few replicas are connected",
-    "NOPERM": "the user of Redis has too few rights",
-    _FOREIGN: "a key of Redis is not ours: look at it, and delete it or set another [redis] prefix",
-}
 
 
 class Answer(NamedTuple):
@@ -179,8 +171,7 @@ class PresenceScripts:
 
     def _explain(self, error: RedisCommandError) -> StoreUnavailable:
         """Say why a script was not carried out; remember it if that concerns all of them."""
-        what = _WHAT_TO_DO.get(error.code)
-        told = f"{what} ({error})" if what else f"Redis refuses it: {error}"
+        told = error.explain()
         if f"{self._keys}ns:" in str(error):
             return NamespaceUnusable(told)
         self.fault = told

@@ -45,7 +45,7 @@ T = TypeVar("T")
 GapReason = Literal["started", "cursor_expired", "generation_changed"]
 
 WEBHOOK: Final = "\nwebhook"
-"""The name of the turn. It is not printable, so that no group of backends can have it."""
+"""The name of the turn. It has a control character, so that no group of backends can have it."""
 
 
 class Report:

@@ -40,11 +40,13 @@ class Denied(NamedTuple):
         message: what the client is told.
         retry_after_s: when it may be tried again, in seconds from now; None if retrying cannot
             help.
+        number: which of several rooms or users it is about, from 0; None for all of them together.
     """
 
     reason: str
     message: str
     retry_after_s: float | None
+    number: int | None = None
 
     def told(self) -> dict[str, Any]:
         """Return what the client is told."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from trio_socketio.control.methods import read_misfit
 from trio_socketio.errors import OptionError
 from trio_socketio.im.rules.options import Rate
 from trio_socketio.im.rules.patterns import Patterns, check_patterns
@@ -64,7 +65,10 @@ def read_grant(claims: Claims, name: str) -> Grant:
         for one in ("events", "rooms", "users"):
             check_patterns(one, getattr(claim, one))
     except (OptionError, msgspec.ValidationError) as error:
-        return Grant(fault=f"the claim {name} of the token cannot be used: {error}")
+        reason = str(error)
+        if isinstance(error, msgspec.ValidationError):
+            reason = str(read_misfit(reason))
+        return Grant(fault=f"the claim {name} of the token cannot be used: {reason}")
     return Grant(
         _compile(claim.events),
         _compile(claim.rooms),

@@ -56,14 +56,20 @@ class Logins:
             if now < until:
                 return until - now
             del self._held[key]
-        if not self._buckets.take(key, self._rate, now):
+        due_s = self._buckets.take(key, self._rate, now)
+        if not due_s:
             return 0.0
         self._make_room(now)
-        self._held[key] = now + self._hold_off_s
-        return self._hold_off_s
+        wait_s = max(self._hold_off_s, due_s)  # RULE-23
+        self._held[key] = now + wait_s
+        return wait_s
 
     def _make_room(self, now: float) -> None:
-        """Forget whose time is over, and if there are still too many, who was held off first."""
+        """Forget whose time is over, and if there are still too many, who was held off first.
+
+        They are looked at in the order in which they began; some of them end later than others that
+        began after them, and are forgotten a little later.
+        """
         while self._held:
             first, until = next(iter(self._held.items()))
             if now < until and len(self._held) < self._buckets.most:

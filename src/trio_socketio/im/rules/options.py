@@ -132,7 +132,8 @@ class LoginRate(OptionGroup, frozen=True, kw_only=True):
     Args:
         count: how many logins are allowed at once.
         within_s: the time in which as many more become allowed, one after the other.
-        hold_off_s: how long a user that has logged in more often is refused.
+        hold_off_s: how long a user that has logged in more often is refused, at least; it is not
+            let in before another login is allowed.
     """
 
     count: int

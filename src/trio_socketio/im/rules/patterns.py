@@ -6,6 +6,7 @@ There is one * at most, so that a match takes no longer than a comparison, whate
 from collections.abc import Iterable
 from typing import Final
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import OptionError
 
 MAX_PATTERNS: Final = 1000
@@ -19,7 +20,7 @@ def is_text_pattern(pattern: object) -> bool:
         type(pattern) is str
         and 0 < len(pattern) <= MAX_PATTERN
         and pattern.count("*") <= 1
-        and pattern.isprintable()
+        and not unfit_character(pattern)
     )
 
 
@@ -39,8 +40,8 @@ def check_patterns(name: str, patterns: object) -> None:
         if not is_text_pattern(pattern):
             raise OptionError(
                 name,
-                f"expected 1 to {MAX_PATTERN} printable characters, with one * at most, "
-                f"not {str(pattern)[:MAX_PATTERN]!r}",
+                f"expected 1 to {MAX_PATTERN} characters, with one * at most and no control "
+                f"characters, not {str(pattern)[:MAX_PATTERN]!r}",
             )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.im.rules.denial import REASONS
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.credentials import ERROR_EVENT
+from trio_socketio.socketio.identification import describe_client
 
 if TYPE_CHECKING:
     from trio_socketio.im.rules.denial import Denied
@@ -38,12 +39,12 @@ class Refusals:
         self._lines.flush()
 
     def note(self, socket: "Socket", denied: "Denied") -> "Denied":
-        """Count a refusal, and write a line about it unless there are too many (RULE-14)."""
+        """Count a refusal, and write a line about it unless there are too many (RULE-14, -22)."""
         self.by_reason[denied.reason] += 1
         if self._lines.admits(_KINDS[denied.reason]):
             log.warning(
-                "socket %s in %s was refused (%s): %s",
-                socket.public_id,
+                "%s in %s was refused (%s): %s",
+                describe_client(socket),
                 socket.namespace.name,
                 denied.reason,
                 denied.message,

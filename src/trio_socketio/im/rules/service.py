@@ -1,6 +1,7 @@
 """What clients may do, and how often: the guard of their events, and the judge of their rooms."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,9 +11,10 @@ import trio
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.rules import denial
 from trio_socketio.im.rules.denial import Denied, show, too_often
-from trio_socketio.im.rules.grants import ClaimsOf, Grants
+from trio_socketio.im.rules.grants import NOTHING, ClaimsOf, Grant, Grants
 from trio_socketio.im.rules.guarding import GuardedHandler
 from trio_socketio.im.rules.logins import Logins
+from trio_socketio.im.rules.meter import Charge, Meter, deny, room_key
 from trio_socketio.im.rules.options import NamespaceRules, RulesOptions
 from trio_socketio.im.rules.policy import Policy, SharedRate, compile_rate
 from trio_socketio.im.rules.refusals import Refusals, tell
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 
 _MOST_GUARDED: Final = 1000
 """How many handlers are remembered whose guards namespaces share."""
-_LONG: Final = 64
-"""Names of rooms with more characters are counted by their hashes, so that they take little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,14 @@ class Rules(Observer):
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._server = server
-        self._clock = clock
         self._refusals = Refusals()
         self._defined: dict[str, Policy] = {}
         self._grants = Grants(claims_of)
         self._observes = False
         self._judges_logins = False
         self._guarded: dict[tuple[Policy, Handler], Handler] = {}
-        self._buckets = TokenBuckets[tuple[str, ...]](options.max_counted)
-        self._logins = Logins(self._buckets)
+        self._meter = Meter(TokenBuckets(options.max_counted), clock)
+        self._logins = Logins(self._meter.buckets)
         self._take_over(options)
         for namespace in server.namespaces.values():
             self._guard(namespace)
@@ -93,7 +92,7 @@ class Rules(Observer):
     def apply(self, options: RulesOptions) -> None:
         """Apply other options. What was counted stays counted."""
         self._take_over(options)
-        self._buckets.most = options.max_counted
+        self._meter.buckets.most = options.max_counted
         for namespace in self._server.namespaces.values():
             self._guard(namespace)
 
@@ -168,9 +167,13 @@ class Rules(Observer):
 
     # -- what clients may do
 
-    def may_join(self, socket: "Socket", room: str) -> Denied | None:
-        """Say whether a client may enter a room, and count it then.
+    def may_join(self, socket: "Socket", event: str, rooms: Sequence[str]) -> Denied | None:
+        """Say whether a client may enter rooms, all of them together, and count it then.
 
+        Args:
+            socket: of the client.
+            event: by which it asks for that.
+            rooms: their names.
         Returns:
             None if it may.
         """
@@ -178,45 +181,56 @@ class Rules(Observer):
         policy = self.find(place)
         if policy is None:
             return None
-        denied = self._judge_name(socket, policy, "rooms", room)
+        denied = self._judge_names(socket, policy, "rooms", rooms)
         if denied is None and policy.joins is not None:
-            wait_s = self._buckets.take(("join", place, _who(socket)), policy.joins, self._clock())
-            if wait_s:
-                denied = too_often(denial.JOIN_RATE, "you enter rooms too often", wait_s)
+            key = ("join", place, _who(socket))
+            charges = [Charge(denial.JOIN_RATE, "", key, policy.joins, len(rooms))]
+            denied = self._charge(socket, policy, event, charges)
         return denied and self._refusals.note(socket, denied)
 
-    def may_send(self, socket: "Socket", room: str) -> Denied | None:
-        """Say whether a client may send a message to a room, and count it then.
+    def may_send(self, socket: "Socket", event: str, rooms: Sequence[str]) -> Denied | None:
+        """Say whether a client may send a message to each of some rooms, and count it then.
 
+        Args:
+            socket: of the client.
+            event: by which it sends.
+            rooms: their names; one may be there several times.
         Returns:
             None if it may.
         """
         policy = self.find(socket.namespace.name)
         if policy is None:
             return None
-        denied = self._judge_name(socket, policy, "rooms", room)
+        denied = self._judge_names(socket, policy, "rooms", rooms)
         if denied is None and policy.room is not None:
-            denied = self._judge_load(socket, policy.room, room, f"the room {show(room)}")
+            denied = self._charge_rooms(socket, policy, policy.room, event, rooms)
         return denied and self._refusals.note(socket, denied)
 
-    def may_send_to_user(self, socket: "Socket", user: str) -> Denied | None:
-        """Say whether a client may send a message to a user, and count it then.
+    def may_send_to_users(
+        self, socket: "Socket", event: str, users: Sequence[str]
+    ) -> Denied | None:
+        """Say whether a client may send a message to each of some users, and count it then.
 
+        Args:
+            socket: of the client.
+            event: by which it sends.
+            users: their ids; one may be there several times.
         Returns:
             None if it may.
         """
         policy = self.find(socket.namespace.name)
         if policy is None:
             return None
-        denied = self._judge_name(socket, policy, "users", user)
+        denied = self._judge_names(socket, policy, "users", users)
         if denied is None and policy.room is not None:
-            denied = self._judge_load(
-                socket, policy.room, user_room(user), f"the user {show(user)}"
-            )
+            rooms = list(map(user_room, users))
+            denied = self._charge_rooms(socket, policy, policy.room, event, rooms)
         return denied and self._refusals.note(socket, denied)
 
-    def _judge_name(self, socket: "Socket", policy: Policy, kind: str, name: str) -> Denied | None:
-        """Judge the name of a room or user."""
+    def _judge_names(
+        self, socket: "Socket", policy: Policy, kind: str, names: Sequence[str]
+    ) -> Denied | None:
+        """Judge the names of rooms or users."""
         patterns = policy.rooms if kind == "rooms" else policy.users
         if policy.rules.claim is not None:
             grant = self._grants.find(socket, policy.rules.claim)
@@ -224,21 +238,49 @@ class Rules(Observer):
                 return Denied(denial.CLAIM, grant.fault, None)
             granted = grant.rooms if kind == "rooms" else grant.users
             patterns = patterns if granted is None else granted
-        if patterns is None or patterns.match(name):
+        if patterns is None:
             return None
-        if kind == "rooms":
-            return Denied(denial.ROOM, f"you may not use the room {show(name)}", None)
-        return Denied(denial.USER, f"you may not send to the user {show(name)}", None)
+        for number, name in enumerate(names):
+            if not patterns.match(name):
+                if kind == "rooms":
+                    message = f"you may not use the room {show(name)}"
+                    return Denied(denial.ROOM, message, None, number)
+                message = f"you may not send to the user {show(name)}"
+                return Denied(denial.USER, message, None, number)
+        return None
 
-    def _judge_load(
-        self, socket: "Socket", rate: SharedRate, room: str, shown: str
+    def _charge_rooms(
+        self, socket: "Socket", policy: Policy, rate: SharedRate, event: str, rooms: Sequence[str]
     ) -> Denied | None:
-        """Judge how often messages go into a room, which may be that of a user."""
-        key = room if len(room) <= _LONG else str(hash(room))
-        wait_s = self._take_shared(("room", socket.namespace.name, key), _who(socket), rate)
-        if not wait_s:
+        """Charge for messages into rooms, which may be those of users."""
+        place, meter = socket.namespace.name, self._meter
+        if len(rooms) == 1 and meter.take_shared(room_key(place, rooms[0]), _who(socket), rate):
+            return None  # nearly always, so nothing more is made for it
+        charges = [
+            Charge(denial.ROOM_RATE, room, room_key(place, room), rate, count)
+            for room, count in Counter(rooms).items()
+        ]
+        return self._charge(socket, policy, event, charges)
+
+    def _charge(
+        self, socket: "Socket", policy: Policy, event: str, charges: Sequence[Charge]
+    ) -> Denied | None:
+        """Charge for what an event does that has passed the guard.
+
+        If it is refused, the client is told when the guard will let the event pass again, too,
+        unless that is sooner (RULE-21).
+        """
+        who = _who(socket)
+        shortage = self._meter.make(who, charges)
+        if shortage is None:
             return None
-        return too_often(denial.ROOM_RATE, f"there are too many messages to {shown}", wait_s)
+        grant = NOTHING
+        if policy.rules.claim is not None:
+            grant = self._grants.find(socket, policy.rules.claim)
+        guarding = self._charges_of(policy, event, policy.event_rates(event), grant, socket)
+        behind = self._meter.find_shortage(who, guarding)
+        wait_s = shortage.wait_s if behind is None else max(shortage.wait_s, behind.wait_s)
+        return deny(shortage.charge, wait_s)
 
     def _judge(
         self,
@@ -248,60 +290,72 @@ class Rules(Observer):
         rates: tuple[tuple[str, TokenRate], ...],
         socket: "Socket",
     ) -> Denied | None:
-        """Judge an event, and count it if the client may send it.
-
-        The bounds of one user come first, so that what exceeds them uses up nothing of what users
-        share (RULE-09).
-        """
-        rate = policy.user
+        """Judge an event, and count it if the client may send it."""
+        grant = NOTHING
         if policy.rules.claim is not None:
             grant = self._grants.find(socket, policy.rules.claim)
             if grant.fault:
                 return self._refusals.note(socket, Denied(denial.CLAIM, grant.fault, None))
             if grant.events is not None:
                 allowed = grant.events.match(event)
-            rate = grant.rate or rate
         if not allowed:
             message = f"you may not send the event {show(event)} in {socket.namespace.name}"
             return self._refusals.note(socket, Denied(denial.EVENT, message, None))
-        shared = policy.namespace
-        if not rates and rate is None and self._user_rate is None and shared is None:
+        if self._take(policy, rates, grant.rate or policy.user, socket):
             return None
-        now, who, take = self._clock(), _who(socket), self._buckets.take
-        place = socket.namespace.name
-        for name, event_rate in rates:
-            wait_s = take(("event", place, who, name), event_rate, now)
-            if wait_s:
-                message = f"you send the event {show(event)} too often"
-                return self._refusals.note(socket, too_often(denial.EVENT_RATE, message, wait_s))
-        wait_s = 0.0
-        if rate is not None:
-            wait_s = take(("user", place, who), rate, now)
-        if self._user_rate is not None and not wait_s:
-            wait_s = take(("user", who), self._user_rate, now)
-        if wait_s:
-            return self._refusals.note(
-                socket, too_often(denial.USER_RATE, "you send too many events", wait_s)
-            )
-        if shared is not None:
-            wait_s = self._take_shared(("namespace", place), who, shared)
-            if wait_s:
-                message = f"there are too many events in {place}"
-                return self._refusals.note(
-                    socket, too_often(denial.NAMESPACE_RATE, message, wait_s)
-                )
-        return None
+        charges = self._charges_of(policy, event, rates, grant, socket)
+        shortage = self._meter.make(_who(socket), charges)
+        return None if shortage is None else self._refusals.note(socket, deny(*shortage))
 
-    def _take_shared(self, key: tuple[str, ...], who: str, rate: SharedRate) -> float:
-        """Take one of the tokens that many users share.
+    def _take(
+        self,
+        policy: Policy,
+        rates: tuple[tuple[str, TokenRate], ...],
+        rate: TokenRate | None,
+        socket: "Socket",
+    ) -> bool:
+        """Make the charges of an event, or none of them: nearly always, they can be made.
 
-        A user that takes more than half of them is refused once half of them are gone (RULE-10).
+        The bounds of one user come first, so that what exceeds them uses up nothing of what users
+        share (RULE-09).
         """
-        now, buckets = self._clock(), self._buckets
-        wait_s = buckets.take((*key, who), rate.own, now)
-        if wait_s and not buckets.keeps_half(key, rate.all, now):
-            return wait_s
-        return buckets.take(key, rate.all, now)
+        place, who = socket.namespace.name, _who(socket)
+        meter = self._meter
+        own = _own_rates(place, who, rates, rate, self._user_rate)
+        taken = 0
+        if own:
+            now = meter.clock()
+            for key, one in own:
+                if meter.buckets.take(key, one, now):
+                    break
+                taken += 1
+        if taken == len(own):
+            shared = policy.namespace
+            if shared is None or meter.take_shared(("namespace", place), who, shared):
+                return True
+        for key, one in own[:taken]:
+            meter.buckets.give_back(key, one)  # RULE-20
+        return False
+
+    def _charges_of(
+        self,
+        policy: Policy,
+        event: str,
+        rates: tuple[tuple[str, TokenRate], ...],
+        grant: Grant,
+        socket: "Socket",
+    ) -> list[Charge]:
+        """Return what an event uses up, whatever it does."""
+        place, who = socket.namespace.name, _who(socket)
+        own = _own_rates(place, who, rates, grant.rate or policy.user, self._user_rate)
+        charges = [
+            Charge(denial.EVENT_RATE if key[0] == "event" else denial.USER_RATE, event, key, rate)
+            for key, rate in own
+        ]
+        if policy.namespace is not None:
+            key = ("namespace", place)
+            charges.append(Charge(denial.NAMESPACE_RATE, place, key, policy.namespace))
+        return charges
 
     # -- logins
 
@@ -314,7 +368,7 @@ class Rules(Observer):
         socket = joining.socket
         if socket is None or socket.user is None or socket.recovered:
             return
-        wait_s = self._logins.admit(joining.name, socket.user, self._clock())
+        wait_s = self._logins.admit(joining.name, socket.user, self._meter.clock())
         if wait_s:
             denied = self._refusals.note(
                 socket, too_often(denial.LOGIN_RATE, "you have logged in too often", wait_s)
@@ -331,9 +385,9 @@ class Rules(Observer):
         """Return what the rules have refused, and what they count."""
         return RulesStatistics(
             dict(self._refusals.by_reason),
-            len(self._buckets),
+            len(self._meter.buckets),
             len(self._logins),
-            self._buckets.evicted,
+            self._meter.buckets.evicted,
         )
 
     # -- the service
@@ -360,3 +414,29 @@ _FREE: Final = Policy(NamespaceRules())
 def _who(socket: "Socket") -> str:
     """Return whom it counts for: the user, or the connection of a client without one (RULE-08)."""
     return socket.user or socket.session.sid
+
+
+def _own_rates(
+    place: str,
+    who: str,
+    rates: tuple[tuple[str, TokenRate], ...],
+    rate: TokenRate | None,
+    user_rate: TokenRate | None,
+) -> list[tuple[tuple[str, ...], TokenRate]]:
+    """Return the rates of an event that are those of one user, with the keys of their buckets.
+
+    Args:
+        place: the name of the namespace.
+        who: the user.
+        rates: of the event, each with its name.
+        rate: of the user in the namespace.
+        user_rate: of the user in all namespaces.
+    """
+    own: list[tuple[tuple[str, ...], TokenRate]] = []
+    for name, one in rates:
+        own.append((("event", place, who, name), one))
+    if rate is not None:
+        own.append((("user", place, who), rate))
+    if user_rate is not None:
+        own.append((("user", who), user_rate))
+    return own

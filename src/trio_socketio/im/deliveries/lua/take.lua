@@ -3,15 +3,20 @@
 -- ARGV: the number of the node (0 if it has none), how long its lease lasts, how many deliveries it
 -- takes at a time, until when reports must have ended to be forgotten, how many are kept, how many are
 -- forgotten at a time, how many users the deliveries may have that it takes, if they are more than
--- one, the time, and after what time "long ago" begins.
--- Returns KEPT or ENROLLED, the number, how many go on, how many have ended, the size, and what `show`
--- returns of each.
+-- one, the time, after what time "long ago" begins, and a name for the data if it has none yet.
+-- Returns KEPT or ENROLLED, the number, how many go on, how many have ended, the size, the name of the
+-- data, and what `show` returns of each.
 
 local node, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest, reports, at_once = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local users, time, late = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local at = now()
 
+local born = redis.call('HGET', TOTALS, 'born')
+if not born then
+  born = ARGV[10]
+  redis.call('HSET', TOTALS, 'born', born)
+end
 local status = 'KEPT'
 if not redis.call('ZSCORE', LEASES, node) then
   node = string.format('%.0f', redis.call('HINCRBY', TOTALS, 'nodes', 1))
@@ -68,4 +73,4 @@ if over > 0 then
     forget(key)
   end
 end
-return {status, node, redis.call('ZCARD', OPEN), redis.call('ZCARD', ENDED), size(), taken}
+return {status, node, redis.call('ZCARD', OPEN), redis.call('ZCARD', ENDED), size(), born, taken}

@@ -1,0 +1,1 @@
+"""Passes requests on to the nodes whose sessions they name."""

@@ -1,0 +1,227 @@
+"""Another node, as requests are passed on to it: what is under way, and whether it is heard."""
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_socketio.cluster.forwarding.counts import REASONS
+from trio_socketio.cluster.forwarding.passage import Gate, Passage
+from trio_socketio.cluster.forwarding.pool import Address, DialFailed, Ground, Pool
+from trio_socketio.protocol.forwarding import PULSE
+from trio_socketio.protocol.hearing import Hearing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_socketio.cluster.forwarding.counts import Kind
+    from trio_socketio.cluster.forwarding.link import Link
+    from trio_socketio.codec.node_messages import NodeFacts
+    from trio_socketio.http.request import Request
+    from trio_socketio.net.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+class _Pulse:
+    """Asks a peer whether it is at work."""
+
+    def __init__(self, over: "Callable[[], None]") -> None:
+        self._over = over
+        self._link: Link | None = None
+
+    def link_opened(self, link: "Link") -> None:
+        self._link = link
+        link.connection.write(link.dialer.encode_pulse())
+
+    def receive_answer(self, data: bytes) -> None:
+        assert self._link is not None
+        self._over()
+        if data == PULSE:
+            self._link.rest()
+        else:
+            self._link.end()
+
+    def link_lost(self, reason: str) -> None:
+        self._over()
+
+
+class Peer:
+    """Another node.
+
+    Args:
+        ground: what all peers share.
+        node: what it has told about itself.
+        address: where it listens for nodes.
+
+    Attributes:
+        hearing: whether it is heard.
+        is_missing: whether the other nodes may not know it any more, because Redis is away.
+        node: what it has told about itself, when it came.
+        pool: the connections to it that are no pipes.
+        pipes: the connection to it of each WebSocket that leads there, by that of its client.
+        placed: how many handshakes it was given since it last told how many sessions it has.
+    """
+
+    def __init__(self, ground: Ground, node: "NodeFacts", address: Address) -> None:
+        self.deadline_entry: Any = None
+        self.hearing: Hearing[Passage] = Hearing()
+        self.is_missing = False
+        self.node = node
+        self.pipes: dict[Connection, Connection] = {}
+        self.placed = 0
+        self.pool = Pool(ground, node, address, self.hearing)
+        self._ground = ground
+        self._passages: dict[Passage, None] = {}
+        self._told = node
+        self._pulse: _Pulse | None = None
+
+    # -- passing on
+
+    def forward(
+        self,
+        request: "Request",
+        gate: Gate,
+        kind: "Kind",
+        max_body_bytes: int,
+        *,
+        is_upgrade: bool,
+    ) -> None:
+        """Pass a request on, or refuse it if this peer is not heard."""
+        self._ground.counts.requests += 1
+        passage = Passage(self, request, gate, kind, is_upgrade=is_upgrade)
+        self._passages[passage] = None
+        if self.hearing.is_silent:
+            passage.fail("silent")
+        else:
+            passage.begin(max_body_bytes)
+
+    def note_sent(self, passage: Passage) -> None:
+        self._ground.counts.passed[passage.kind] += 1
+        self.note_waiting(passage)
+
+    def note_waiting(self, passage: Passage) -> None:
+        if self.hearing.add(passage, trio.current_time()):
+            self._ground.links.deadlines.schedule(self)
+
+    def take_link(self, passage: Passage) -> "Link | None":
+        try:
+            return self.pool.take(passage)
+        except DialFailed as error:
+            passage.fail(error.reason)
+            return None
+
+    def passage_over(self, passage: Passage, *, answered: bool = False) -> None:
+        if passage in self._passages:
+            del self._passages[passage]
+            self.hearing.remove(passage)
+            counts = self._ground.counts
+            counts.requests -= 1
+            counts.answered[passage.kind] += answered
+
+    def passage_failed(self, passage: Passage, reason: str) -> None:
+        ground = self._ground
+        ground.counts.refused[reason] += 1
+        kind = f"requests for node {self.node.name} that failed"
+        if ground.lines.admits(kind):
+            log.warning(
+                "a request (%s) for a session of node %r failed: %s",
+                passage.kind,
+                self.node.name,
+                REASONS[reason],
+                extra={"fields": {"refusal": kind}},
+            )
+
+    def count_sessions(self, node: "NodeFacts") -> int:
+        """Return how many sessions the peer has, with those that it was given meanwhile.
+
+        Args:
+            node: what it has told about itself last.
+        """
+        if node is not self._told:
+            self._told, self.placed = node, 0
+        return node.connections + self.placed
+
+    # -- pipes
+
+    def pipe_began(self, link: "Link", client: "Connection") -> None:
+        self.pool.link_over(link)
+        self.pipes[client] = link.connection
+        self._ground.counts.pipes += 1
+
+    def pipe_over(self, client: "Connection") -> None:
+        if self.pipes.pop(client, None) is not None:
+            self._ground.counts.pipes -= 1
+
+    def close_pipe(self, client: "Connection") -> None:
+        """End a pipe, and let both sides have what is on its way to them."""
+        node = self.pipes.get(client)
+        if node is not None:
+            self.pipe_over(client)
+            client.finish()
+            node.finish()
+
+    # -- the end
+
+    def drain(self) -> "list[Callable[[], None]]":
+        """Keep nothing that is idle; return what ends each request and pipe that is under way."""
+        self.pool.end_idle()
+        return [
+            *(partial(self._fail, (passage,), "draining") for passage in self._passages),
+            *(partial(self.close_pipe, client) for client in self.pipes),
+        ]
+
+    def end(self, reason: str) -> None:
+        """End all that leads to this peer."""
+        for passage in tuple(self._passages):
+            passage.fail(reason)
+        self.pool.fail(reason)
+        for client in tuple(self.pipes):
+            self.close_pipe(client)
+
+    def leave(self, reason: str) -> None:
+        """End all that leads to this peer, for good."""
+        self.pool.close()
+        self.end(reason)
+        self._ground.links.deadlines.forget(self)
+
+    def end_unsent(self) -> None:
+        """End all of this at once, and send nothing that waits: it may be out of date (FWD-24)."""
+        for client, node in tuple(self.pipes.items()):
+            self.pipe_over(client)
+            client.abort()
+            node.abort()
+        self.end("fence")
+
+    # -- time
+
+    def next_deadline(self) -> float:
+        return self.hearing.next_deadline()
+
+    def expire(self, now: float) -> None:
+        due = self.hearing.advance(now)
+        if due.failed:
+            self._ground.links.poller.defer(partial(self._fail, due.failed, "silent"))
+        if due.pulse and self._pulse is None:
+            self._ground.links.poller.defer(self._send_pulse)
+
+    def _fail(self, passages: tuple[Passage, ...], reason: str) -> None:
+        for passage in passages:
+            if passage in self._passages:  # else it was answered meanwhile
+                passage.fail(reason)
+
+    def _send_pulse(self) -> None:
+        if self._pulse is not None:
+            return
+        self._pulse = pulse = _Pulse(self._end_pulse)
+        try:
+            link = self.pool.take(pulse)
+        except DialFailed:
+            self._pulse = None
+            return
+        if link.dialer.is_open:
+            link.use(pulse)
+
+    def _end_pulse(self) -> None:
+        self._pulse = None

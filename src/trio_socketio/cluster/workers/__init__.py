@@ -1,0 +1,1 @@
+"""Several processes of one program: a parent, and workers that share its public listeners."""

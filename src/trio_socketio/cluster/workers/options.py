@@ -1,0 +1,41 @@
+"""The options of worker processes."""
+
+import os
+from typing import Final, Literal
+
+from trio_socketio.codec.worker_messages import MAX_WORKERS
+from trio_socketio.errors import OptionError
+from trio_socketio.option_checks import OptionGroup
+
+AUTO: Final = "auto"
+
+
+class WorkersOptions(OptionGroup, frozen=True, kw_only=True):
+    """Several processes that accept clients on the same addresses; they need [redis] url.
+
+    Args:
+        count: how many there are; "auto" is one for each CPU that the program may use. With 1, a
+            single process does everything. Each of several workers is a node of its own with bounds
+            of its own, such as max_connections.
+    """
+
+    count: int | Literal["auto"] = 1
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.count, int) and not isinstance(self.count, bool)
+        if not (is_number or self.count == AUTO):
+            raise OptionError("count", f'expected a whole number or "auto", not {self.count!r}')
+        if isinstance(self.count, int) and not 1 <= self.count <= MAX_WORKERS:
+            raise OptionError("count", f"must be 1 to {MAX_WORKERS}, not {self.count}")
+
+    @property
+    def number(self) -> int:
+        """How many workers there are."""
+        return min(usable_cpus(), MAX_WORKERS) if self.count == AUTO else int(self.count)
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

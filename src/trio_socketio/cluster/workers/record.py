@@ -1,0 +1,177 @@
+"""One worker, as its parent knows it: its life, its process, and what it has to answer."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from trio_socketio.cluster.workers.link import LinkLost
+from trio_socketio.codec.worker_messages import Answer, Call, Count, Failed, Ready, Report
+from trio_socketio.control.workers import WorkerInfo, WorkerState
+from trio_socketio.protocol.worker_life import State, WorkerLife
+
+if TYPE_CHECKING:
+    from trio_socketio.cluster.workers.process import Child
+    from trio_socketio.codec.worker_messages import CallName
+
+log = logging.getLogger(__name__)
+
+_STATES: dict[State, WorkerState] = {
+    State.STARTING: "starting",
+    State.SERVING: "serving",
+    State.DRAINING: "draining",
+    State.WAITING: "waiting",
+    State.DEAD: "dead",
+}
+
+
+class WorkerFault(Exception):
+    """A worker has not done what it was asked to, and why."""
+
+
+class _Waiting:
+    """A call that has not been answered."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: Answer | None = None
+
+
+class Worker:
+    """One worker.
+
+    Args:
+        index: its number, from 1.
+        name: of its node.
+        now: when it is started.
+
+    Attributes:
+        life: over all its processes.
+        child: its process; None while there is none.
+        changed: set when something has changed; replaced by another event then.
+        connections: how many it has, as it has told.
+        has_served: whether it serves or has served.
+        fault: why its process ends, as it has said itself; empty if it has not.
+        died_of: why its last process has died.
+    """
+
+    def __init__(self, index: int, name: str, now: float) -> None:
+        self.index = index
+        self.life = WorkerLife(now)
+        self.child: Child | None = None
+        self.changed = trio.Event()
+        self.has_served = False
+        self.fault = ""
+        self.died_of = ""
+        self._name = name
+        self._pid = 0  # of its process, or of the last one
+        self.connections = 0
+        self._calls: dict[int, _Waiting] = {}
+        self._last_call = 0
+
+    def __str__(self) -> str:
+        return f"worker {self.index}" + (f" (pid {self._pid})" if self._pid else "")
+
+    def describe(self, elapsed_s: float) -> WorkerInfo:
+        """Return what operators are shown.
+
+        Args:
+            elapsed_s: what has to be added to our clock for seconds since 1970.
+        """
+        return WorkerInfo(
+            index=self.index,
+            node=self._name,
+            pid=None if self.child is None else self.child.pid,
+            state=_STATES[self.life.state],
+            connections=self.connections,
+            restarts=self.life.restarts,
+            since_s=round(self.life.since + elapsed_s, 3),
+            died_of=self.died_of,
+        )
+
+    def note(self) -> None:
+        """Wake all who wait for a change."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def wait_for(self, is_it: Callable[[State], bool]) -> None:
+        """Wait for a state."""
+        while not is_it(self.life.state):
+            await self.changed.wait()
+
+    # -- its process
+
+    def begin(self, child: "Child") -> None:
+        """Note that its process was started."""
+        self.child = child
+        self._pid = child.pid
+        self.fault = ""
+        log.info("%s is started", self)
+
+    def end(self) -> None:
+        """Note that its process has ended."""
+        self.child = None
+        self.connections = 0
+        for call in self._calls.values():
+            call.answered.set()
+
+    def kill(self, why: str) -> None:
+        """End its process at once, if there is one.
+
+        Args:
+            why: for the log, behind the name of the worker.
+        """
+        if self.child is not None:
+            log.error("%s %s", self, why)
+            self.child.kill()
+
+    def receive(self, report: Report, now: float) -> None:
+        """Take what it says."""
+        match report:
+            case Ready():
+                self.has_served = True
+                if self.life.state is State.STARTING:
+                    self.life.ready(now)
+                    log.info("%s serves", self)
+                    self.note()
+            case Count():
+                self.connections = report.connections
+            case Failed():
+                self.fault = report.reason
+            case Answer():
+                call = self._calls.get(report.number)
+                if call is not None:  # it may come too late
+                    call.answer = report
+                    call.answered.set()
+
+    async def call(self, name: "CallName", timeout_s: float) -> Any:
+        """Have it do something, and return the result.
+
+        Raises:
+            WorkerFault: it has not done it, or has not answered in time.
+        """
+        child = self.child
+        if child is None:
+            raise WorkerFault("it does not run")
+        self._last_call += 1
+        number = self._last_call
+        call = self._calls[number] = _Waiting()
+        try:
+            with trio.move_on_after(timeout_s):
+                await child.link.send(Call(number=number, name=name), timeout_s)
+                await call.answered.wait()
+        except LinkLost as error:
+            raise WorkerFault(str(error)) from None
+        finally:
+            del self._calls[number]
+        if call.answer is None:
+            why = "it has ended" if call.answered.is_set() else f"no answer within {timeout_s:g} s"
+            raise WorkerFault(why)
+        if call.answer.fault:
+            raise WorkerFault(call.answer.fault)
+        try:
+            return msgspec.json.decode(call.answer.result)
+        except msgspec.DecodeError as error:
+            raise WorkerFault(f"its answer cannot be read: {error}") from None

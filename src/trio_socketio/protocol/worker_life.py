@@ -1,0 +1,166 @@
+"""The life of a worker process, as its parent knows it.
+
+::
+
+    STARTING --READY--> SERVING --DRAIN--> DRAINING --ENDED--> DEAD --START--> STARTING
+       | |                 |                  ^                 ^
+       | +------DRAIN------|------------------+                 |
+       +------ENDED--------+--ENDED--> WAITING --DRAIN----------+
+                                          |
+                                          +--TIME_CAME--> STARTING
+
+A worker that ends without having been asked to is WAITING to be started again: not at all the first
+time, and longer each time that it does not serve for a while. One that was drained is DEAD, and
+stays so until the parent wants it back.
+"""
+
+from collections import deque
+from enum import auto
+from math import inf
+from typing import Final
+
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.backoff import Backoff
+from trio_socketio.protocol.tables import Name
+
+FIRST_WAIT_S: Final = 1.0
+LONGEST_WAIT_S: Final = 15.0
+"""Of at most this time a worker has fewer than MAX_DEATHS deaths in WINDOW_S."""
+STEADY_S: Final = 60.0
+"""A worker that has served for so long is started again at once when it dies."""
+MAX_DEATHS: Final = 5
+"""With more deaths of workers in WINDOW_S, something is wrong that starting again does not mend."""
+WINDOW_S: Final = 60.0
+
+
+class State(Name):
+    """The states of a worker."""
+
+    STARTING = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    WAITING = auto()  # it has died, and is to be started again
+    DEAD = auto()
+
+
+class Input(Name):
+    """The inputs to the life of a worker."""
+
+    READY = auto()
+    DRAIN = auto()
+    ENDED = auto()
+    TIME_CAME = auto()
+    START = auto()
+
+
+TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
+    (State.STARTING, Input.READY): State.SERVING,
+    (State.STARTING, Input.DRAIN): State.DRAINING,
+    (State.STARTING, Input.ENDED): State.WAITING,
+    (State.SERVING, Input.DRAIN): State.DRAINING,
+    (State.SERVING, Input.ENDED): State.WAITING,
+    (State.DRAINING, Input.READY): State.DRAINING,  # it was ready when it was told
+    (State.DRAINING, Input.DRAIN): State.DRAINING,
+    (State.DRAINING, Input.ENDED): State.DEAD,
+    (State.WAITING, Input.DRAIN): State.DEAD,
+    (State.WAITING, Input.TIME_CAME): State.STARTING,
+    (State.DEAD, Input.DRAIN): State.DEAD,
+    (State.DEAD, Input.START): State.STARTING,
+}
+
+
+def advance(state: State, event: Input) -> State:
+    """Apply one input.
+
+    Raises:
+        LocalProtocolError: it cannot happen in this state.
+    """
+    following = TRANSITIONS.get((state, event))  # WORK-01
+    if following is None:
+        raise LocalProtocolError(f"{event.name} of a worker that is {state.name}")
+    return following
+
+
+class WorkerLife:
+    """The life of one worker, over all its processes. All times: seconds on the caller's clock.
+
+    Args:
+        now: it is STARTING from then on.
+
+    Attributes:
+        state: read-only.
+        since: when it came into this state.
+        restarts: how often it was started again.
+        start_at: when it has to be started again; infinity if it is not WAITING.
+    """
+
+    __slots__ = ("_backoff", "_served_at", "_wait_s", "restarts", "since", "start_at", "state")
+
+    def __init__(self, now: float) -> None:
+        self.state = State.STARTING
+        self.since = now
+        self.restarts = 0
+        self.start_at = inf
+        self._backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=0.0)
+        self._served_at = inf
+        self._wait_s = 0.0  # before it is started again
+
+    def ready(self, now: float) -> None:
+        """Note that it serves."""
+        self._served_at = now
+        self._move(Input.READY, now)
+
+    def drain(self, now: float) -> None:
+        """Note that it was asked to end."""
+        self._move(Input.DRAIN, now)
+        self.start_at = inf
+
+    def ended(self, now: float, *, refused: bool = False) -> None:
+        """Note that its process has ended.
+
+        Args:
+            now: the time.
+            refused: whether it cannot use its configuration. That does not change within seconds.
+        """
+        self._move(Input.ENDED, now)
+        if self.state is not State.WAITING:
+            return
+        if now - self._served_at >= STEADY_S:
+            self._backoff.succeeded()
+            self._wait_s = 0.0
+        self.start_at = now + (LONGEST_WAIT_S if refused else self._wait_s)  # WORK-02
+        self._wait_s = self._backoff.next_delay_s(0.5)
+        self._served_at = inf
+
+    def look(self, now: float) -> bool:
+        """Return whether it has to be started again now; the caller starts it."""
+        if self.state is not State.WAITING or now < self.start_at:
+            return False
+        self.start_at = inf
+        self.restarts += 1
+        self._move(Input.TIME_CAME, now)
+        return True
+
+    def start(self, now: float) -> None:
+        """Note that it is started anew, after it was drained."""
+        self.restarts += 1
+        self._served_at = inf
+        self._move(Input.START, now)
+
+    def _move(self, received: Input, now: float) -> None:
+        following = advance(self.state, received)
+        if following is not self.state:
+            self.state, self.since = following, now
+
+
+class Deaths:
+    """Counts the deaths of all workers in the last WINDOW_S."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MAX_DEATHS)
+
+    def note(self, now: float) -> bool:
+        """Note a death; return whether there were more than MAX_DEATHS (WORK-03)."""
+        is_too_many = len(self._times) == MAX_DEATHS and now - self._times[0] < WINDOW_S
+        self._times.append(now)
+        return is_too_many

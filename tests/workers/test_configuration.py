@@ -1,0 +1,159 @@
+"""How many workers there are, what does not go with them, and what their logs look like."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import trio_test
+
+from trio_socketio.cli import main
+from trio_socketio.cluster.forwarding.credentials import Credentials
+from trio_socketio.cluster.forwarding.internal import Internal, find_internal
+from trio_socketio.cluster.options import ClusterOptions
+from trio_socketio.cluster.workers.options import WorkersOptions, usable_cpus
+from trio_socketio.cluster.workers.parent import Parent
+from trio_socketio.configuration.environment import read_environment
+from trio_socketio.configuration.tables import TABLES
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.ops.entries import Entry, format_for
+from trio_socketio.runtime.options import StopOptions
+
+
+@pytest.mark.parametrize("count", [0, 257, -1, True, "two", 1.5, None])
+def test_what_is_no_number_of_workers_is_an_error(count: object) -> None:
+    with pytest.raises(OptionError, match="count"):
+        WorkersOptions(count=count)  # type: ignore[arg-type] # that is what is tested
+
+
+def test_auto_is_the_number_of_cpus_that_may_be_used() -> None:
+    assert WorkersOptions(count="auto").number == usable_cpus() >= 1
+    assert WorkersOptions(count=3).number == 3
+    assert WorkersOptions().number == 1
+
+
+def test_where_the_system_does_not_tell_all_cpus_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert usable_cpus() == os.cpu_count()
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("auto", "auto"), ("many", "many")])
+def test_the_environment_may_give_a_number_or_a_word(text: str, value: object) -> None:
+    settings, faults = read_environment({"TRIO_SOCKETIO__WORKERS__COUNT": text}, TABLES)
+    assert faults == []
+    assert settings["workers", "count"].value == value
+
+
+@pytest.mark.req("WORK-40", "WORK-52")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["--workers", "2", "--redis", "redis://127.0.0.1", "--config", "prefix.toml"],
+            "and --workers contradict each other, because each worker needs a prefix of its own",
+        ),
+        (["--workers", "2"], "--workers: several workers need Redis, because without it neither"),
+        (["--workers", "0"], "'0' is not a whole number above zero"),
+        (["--workers", "257", "--redis", "redis://127.0.0.1"], "--workers: must be 1 to 256"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "prefix.toml").write_text('[engine]\nsid_prefix = "abcd"\n')
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["serve", *arguments])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+@pytest.mark.req("WORK-40")
+def test_a_file_with_workers_needs_redis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_socketio.cluster.workers.options.usable_cpus", lambda: 4)
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[workers]\ncount = "auto"\n')
+    assert main(["check-config", str(conf)]) == 2
+    assert f"{conf}: [workers] count (auto is 4 here): several workers need Redis" in (
+        capsys.readouterr().err
+    )
+    conf.write_text("[workers]\ncount = 1\n")
+    assert main(["check-config", str(conf)]) == 0
+
+
+@pytest.mark.req("WORK-46")
+def test_a_name_has_room_for_the_number_of_a_worker() -> None:
+    Parent("x" * 126, 9, [], {}, StopOptions())
+    with pytest.raises(ConfigurationError, match="each worker adds its number"):
+        Parent("x" * 126, 10, [], {}, StopOptions())
+
+
+@pytest.mark.req("WORK-47")
+def test_an_app_that_names_its_node_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = tmp_path / "named_app.py"
+    app.write_text(
+        "from trio_socketio import Server\n"
+        "from trio_socketio.im.presence import Presence\n"
+        "sio = Server()\n"
+        "presence = Presence(sio, node='mine')\n"
+    )
+    arguments = ["--app", str(app), "--workers", "2", "--redis", "redis://127.0.0.1"]
+    assert main(["serve", *arguments]) == 2
+    assert "names its node" in capsys.readouterr().err
+
+
+@pytest.mark.req("LOG-26")
+def test_the_lines_of_a_worker_tell_its_number() -> None:
+    entry = Entry(0.0, "INFO", "trio_socketio.x", "hello", {"address": "::1"})
+    assert format_for("text", 3)(entry).endswith(" INFO trio_socketio.x: worker 3: hello")
+    assert format_for("text", None)(entry).endswith(" INFO trio_socketio.x: hello")
+    shown = json.loads(format_for("json", 3)(entry))
+    assert (shown["worker"], shown["message"], shown["address"]) == (3, "hello", "::1")
+    assert "worker" not in json.loads(format_for("json", None)(entry))
+    plain = Entry(0.0, "INFO", "trio_socketio.x", "hello")
+    assert json.loads(format_for("json", 1)(plain))["worker"] == 1
+
+
+@pytest.mark.req("WORK-23")
+@trio_test
+async def test_whoever_reloads_is_told_which_workers_have_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = Parent("a", 3, [], {}, StopOptions())
+    faults: list[str] = []
+
+    async def reload() -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return faults
+
+    monkeypatch.setattr(parent.workers, "reload", reload)
+    await parent.reload()
+    faults += ["worker 2: FILE: is not TOML", "worker 3: it has ended"]
+    with pytest.raises(ConfigurationError, match=r"worker 2: FILE: is not TOML; worker 3: it has"):
+        await parent.reload()
+
+
+@pytest.mark.req("WORK-50", "WORK-51")
+def test_workers_listen_for_one_another() -> None:
+    shared = Credentials((b"s" * 32,))
+    asked = ClusterOptions(internal="[::1]:4100", secret_files=("any",))
+    found = [find_internal(asked, shared, worker) for worker in (1, 2, 3)]
+    assert [(one.host, one.port) for one in found if one] == [("::1", 4100 + n) for n in range(3)]
+    told = ClusterOptions(internal="0.0.0.0:0", internal_advertise="h:9", secret_files=("any",))
+    assert find_internal(told, shared, 2) == Internal("0.0.0.0", 0, shared, "h:10")
+    assert find_internal(ClusterOptions(), None, 2) is None
+    high = ClusterOptions(internal="127.0.0.1:65535", secret_files=("any",))
+    with pytest.raises(OptionError, match="leaves no port for worker 2"):
+        find_internal(high, shared, 2)

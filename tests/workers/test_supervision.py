@@ -1,0 +1,444 @@
+"""The life of the workers of a program, with processes that the test plays."""
+
+from typing import Any
+
+import pytest
+import trio
+from tests.workers.fake_workers import STOP_S, FakeChild, FakeWorkers, obey, supervised
+from trio.testing import MockClock
+
+from trio_socketio.cluster.workers.supervision import ASK_S, END_S, START_S, Supervision
+from trio_socketio.codec.worker_messages import Answer, Call, Count, Ready
+from trio_socketio.control.workers import WorkerInfo
+from trio_socketio.errors import ConfigurationError, ControlError, ProgramFailed
+
+
+def play(test: Any, *arguments: Any) -> None:
+    """Run a test on a clock that jumps."""
+
+    async def bounded() -> None:
+        with trio.fail_after(10_000):
+            await test(*arguments)
+
+    trio.run(bounded, clock=MockClock(autojump_threshold=0))
+
+
+def states(workers: Supervision) -> list[str]:
+    return [one.state for one in workers.listed()]
+
+
+def test_all_serve_and_are_told_to_drain_together() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            assert states(workers) == ["serving"] * 3
+            assert workers.check() == ""
+            fake.of(2)[0].say(Count(connections=7))
+            await trio.sleep(0.1)
+            shown = workers.listed()[1]
+            assert shown == WorkerInfo(
+                index=2,
+                node="a-2",
+                pid=fake.of(2)[0].pid,
+                state="serving",
+                connections=7,
+                restarts=0,
+                since_s=shown.since_s,
+            )
+        assert workers.count_states()["dead"] == 3
+        assert [child.told for child in fake.started] == [["Drain"]] * 3
+
+    play(test)
+
+
+@pytest.mark.req("WORK-18")
+def test_a_stop_drains_all_at_the_same_time() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.obey = lambda child, order: None
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            workers.drain()
+            await trio.sleep(0.1)
+            assert [child.told for child in fake.living()] == [["Drain"]] * 3
+            assert states(workers) == ["draining"] * 3
+            for child in fake.living():
+                child.end(0)
+
+    play(test)
+
+
+@pytest.mark.req("WORK-02", "WORK-10", "WORK-33")
+def test_a_worker_that_dies_is_started_again_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake, ended = FakeWorkers(), list[int]()
+        async with supervised(fake, 2, ended) as workers:
+            await workers.wait_serving()
+            await trio.sleep(12.5)
+            fake.of(2)[0].kill()
+            await trio.sleep(0.1)
+            assert ended == [2]
+            assert states(workers) == ["serving", "serving"]
+            assert workers.listed()[1].restarts == 1
+            assert "SIGKILL" in workers.listed()[1].died_of
+            fake.of(2)[1].end(3)
+            await trio.sleep(0.1)
+            assert states(workers) == ["serving", "waiting"]
+            assert workers.listed()[1].pid is None
+            await trio.sleep(1)
+            assert states(workers) == ["serving", "serving"]
+            assert len(fake.of(1)) == 1
+            assert workers.restarts["signal"] == workers.restarts["exit"] == 1
+            fake.of(2)[2].end(-63)
+            await trio.sleep(0.1)
+
+    play(test)
+    first, second, third = (one for one in caplog.text.splitlines() if "has died" in one)
+    assert "worker 2 (pid 200) has died after 12." in first
+    assert (
+        "SIGKILL ended it (perhaps the system ran out of memory); it is started again now" in first
+    )
+    assert "it ended with exit code 3; it is started again in 1 s" in second
+    assert "the signal 63 ended it" in third
+
+
+@pytest.mark.req("WORK-11")
+def test_too_many_deaths_end_the_program_and_all_other_workers() -> None:
+    async def test() -> None:
+        async with supervised(fake, 2) as workers:
+            await workers.wait_serving()
+            fake.act = lambda child: child.end(1)
+            fake.of(1)[0].end(1)
+            await trio.sleep(100)
+
+    fake = FakeWorkers()
+    with pytest.raises(ProgramFailed, match=r"died 6 times within 60 s.*exit code 1"):
+        play(test)
+    assert len(fake.of(1)) == 6
+    assert fake.of(2)[0].told == ["End"]
+
+
+@pytest.mark.req("WORK-12")
+def test_a_configuration_that_no_worker_can_use_ends_the_start() -> None:
+    async def test() -> None:
+        fake.act = lambda child: child.fail("FILE: [listen] port: is wrong")
+        workers = Supervision(["a-1", "a-2", "a-3"], fake, lambda _: None, STOP_S)
+        async with fake.playing():
+            await workers.run()
+
+    fake = FakeWorkers()
+    with pytest.raises(ConfigurationError) as caught:
+        play(test)
+    assert str(caught.value) == "FILE: [listen] port: is wrong"
+
+
+@pytest.mark.req("WORK-12")
+def test_one_that_cannot_use_its_configuration_later_leaves_the_others_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            fake.act = lambda child: child.fail("FILE: is not TOML")
+            fake.of(1)[0].kill()
+            await trio.sleep(200)
+            assert states(workers) == ["waiting", "serving"]
+            assert workers.listed()[0].died_of == "FILE: is not TOML"
+            assert 10 < len(fake.of(1)) < 16
+            fake.act = lambda child: child.say(Ready())
+            await trio.sleep(15)
+            assert states(workers) == ["serving", "serving"]
+        assert len(fake.of(2)) == 1
+
+    play(test)
+    assert "FILE: is not TOML; it is started again in 15 s" in caplog.text
+
+
+def test_a_system_that_cannot_start_a_process_is_asked_again() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            fake.fail_to_start = True
+            fake.of(1)[0].kill()
+            await trio.sleep(0.1)
+            assert states(workers) == ["waiting", "serving"]
+            assert "temporarily unavailable" in workers.listed()[0].died_of
+            fake.fail_to_start = False
+            await trio.sleep(5)
+            assert states(workers) == ["serving", "serving"]
+            assert workers.restarts["not started"] == 1
+
+    play(test)
+
+
+@pytest.mark.req("WORK-05")
+@pytest.mark.parametrize("garbage", [b"hello\n", b'{"type":"ready","x":[\n', b"x" * (17 << 20)])
+def test_a_worker_that_talks_nonsense_is_killed(
+    garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            theirs = trio.socket.from_stdlib_socket(fake.of(1)[0].theirs)
+            left = memoryview(garbage)
+            try:
+                while left:
+                    left = left[await theirs.send(left) :]
+            except (OSError, trio.ClosedResourceError):
+                assert fake.of(1)[0].killed
+            await trio.sleep(1)
+            assert fake.of(1)[0].killed
+            assert states(workers) == ["serving", "serving"]
+
+    play(test)
+    assert "makes no sense" in caplog.text
+
+
+# --- the end
+
+
+@pytest.mark.req("WORK-13")
+@pytest.mark.parametrize("obeys", [True, False])
+def test_cancelling_ends_all_processes(obeys: bool) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        if not obeys:
+            fake.obey = lambda child, order: None
+        workers = Supervision(["a-1", "a-2"], fake, lambda _: None, STOP_S)
+        async with fake.playing():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(workers.run)
+                await workers.wait_serving()
+                began = trio.current_time()
+                nursery.cancel_scope.cancel()
+            assert trio.current_time() - began <= END_S + 0.1
+        assert [child.killed for child in fake.started] == [not obeys] * 2
+
+    play(test)
+
+
+@pytest.mark.req("WORK-14")
+def test_a_worker_that_does_not_stop_in_time_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.obey = lambda child, order: child.end(0) if child.index == 1 else None
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            began = trio.current_time()
+        assert STOP_S <= trio.current_time() - began < STOP_S + 1
+        assert not fake.of(1)[0].killed
+        assert fake.of(2)[0].killed
+
+    play(test)
+    assert f"has not stopped within {STOP_S:g} s, and is killed" in caplog.text
+
+
+def test_a_stop_before_all_serve_ends_all() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.act = lambda child: None
+        async with supervised(fake, 3) as workers:
+            fake.of(3)[0].end(1)
+            fake.of(2)[0].say(Ready())
+            await trio.sleep(0.05)
+        assert workers.count_states()["dead"] == 3
+        assert workers.check() == "no worker serves clients"
+
+    play(test)
+
+
+def test_a_stop_before_they_are_started_starts_none() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        workers = Supervision(["a-1"], fake, lambda _: None, STOP_S)
+        workers.drain()
+        await workers.run()
+        assert fake.started == []
+
+    play(test)
+
+
+def test_one_that_waits_to_be_started_again_is_not_started_in_a_stop() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            for _ in range(3):
+                fake.of(1)[-1].end(1)
+                await trio.sleep(0.1)
+            assert states(workers)[0] == "waiting"
+        assert workers.count_states()["dead"] == 2
+
+    play(test)
+
+
+# --- one after the other
+
+
+@pytest.mark.req("WORK-22")
+def test_a_restart_replaces_one_after_the_other() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.act = lambda child: None
+        async with supervised(fake, 3) as workers:
+            with pytest.raises(ControlError, match="start or stop"):
+                workers.restart()
+            for child in fake.started:
+                child.say(Ready())
+            await workers.wait_serving()
+            least: list[int] = []
+
+            def start(child: FakeChild) -> None:
+                least.append(workers.count_states()["serving"])
+                child.say(Ready())
+
+            fake.act = start
+            assert workers.restart() == [1, 2, 3]
+            with pytest.raises(ControlError, match="already"):
+                workers.restart()
+            await trio.sleep(10)
+            assert least == [2, 2, 2]
+            assert [child.index for child in fake.started[3:]] == [1, 2, 3]
+            assert states(workers) == ["serving"] * 3
+            assert workers.restarts["asked"] == 3
+            assert workers.restart() == [1, 2, 3]
+            await trio.sleep(10)
+        with pytest.raises(ControlError, match="start or stop"):
+            workers.restart()
+
+    play(test)
+
+
+@pytest.mark.req("WORK-22")
+def test_a_restart_ends_at_a_worker_that_does_not_come_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            fake.act = lambda child: None
+            workers.restart()
+            await trio.sleep(START_S + 1)
+            assert states(workers) == ["starting", "serving", "serving"]
+            assert len(fake.started) == 4
+            fake.started[-1].say(Ready())
+            await trio.sleep(1)
+
+    play(test)
+    assert "worker 1 (pid 101) does not serve, so the others are left as they are" in caplog.text
+
+
+@pytest.mark.req("WORK-14")
+def test_a_restart_kills_a_worker_that_does_not_stop() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            fake.obey = lambda child, order: None if child.pid == 100 else obey(child, order)
+            workers.restart()
+            await trio.sleep(STOP_S + 5)
+            assert fake.of(1)[0].killed
+            assert states(workers) == ["serving", "serving"]
+
+    play(test)
+
+
+def test_a_stop_ends_a_restart() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            fake.obey = lambda child, order: None if child.index == 1 else obey(child, order)
+            workers.restart()
+            await trio.sleep(1)
+            fake.obey = obey
+            fake.of(1)[0].end(0)
+        assert len(fake.started) == 3
+
+    play(test)
+
+
+# --- questions
+
+
+def test_all_are_asked_at_the_same_time() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            assert await workers.ask("metrics") == {
+                1: "metrics of 1",
+                2: "metrics of 2",
+                3: "metrics of 3",
+            }
+
+    play(test)
+
+
+@pytest.mark.req("WORK-42")
+def test_one_that_does_not_answer_in_time_is_left_out_and_counted() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        late: list[Call] = []
+
+        def answer(child: FakeChild, order: Any) -> None:
+            if isinstance(order, Call) and child.index == 1:
+                late.append(order)
+            elif isinstance(order, Call) and child.index == 2:
+                child.say(Answer(number=order.number, fault="it has none"))
+            else:
+                obey(child, order)
+
+        fake.obey = answer
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            began = trio.current_time()
+            assert await workers.ask("metrics") == {3: "metrics of 3"}
+            assert trio.current_time() - began < ASK_S + 0.1
+            assert workers.unanswered == 2
+            fake.of(1)[0].say(Answer(number=late[0].number))  # nobody waits for it any more
+            await trio.sleep(0.1)
+            fake.obey = lambda child, order: (
+                child.end(1) if isinstance(order, Call) else obey(child, order)
+            )
+            assert await workers.ask("metrics") == {}
+            fake.obey = obey
+            await trio.sleep(5)
+
+    play(test)
+
+
+@pytest.mark.req("WORK-23")
+def test_a_reload_goes_from_one_to_the_next_and_says_which_has_failed() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        order_of: list[int] = []
+
+        def reload(child: FakeChild, order: Any) -> None:
+            if not isinstance(order, Call):
+                obey(child, order)
+                return
+            order_of.append(child.index)
+            fault = "FILE: is not TOML" if child.index == 2 else ""
+            child.say(Answer(number=order.number, fault=fault))
+
+        fake.obey = reload
+        async with supervised(fake, 4) as workers:
+            await workers.wait_serving()
+            fake.act = lambda child: child.end(1)
+            for _ in range(2):
+                fake.of(4)[-1].end(1)
+                await trio.sleep(0.1)
+            assert states(workers)[3] == "waiting"  # it reads the configuration when it starts
+            assert await workers.reload() == ["worker 2: FILE: is not TOML"]
+            assert order_of == [1, 2, 3]
+            fake.act = lambda child: child.say(Ready())
+
+    play(test)
