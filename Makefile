@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
 
 serve: $(VENV)/.served $(TOKEN)
 	@$(TOLD)
@@ -81,6 +81,9 @@ coverage: $(READY) $(NODE_READY) ## branches that the tests take, in all their p
 	$(BIN)/coverage run -m pytest $(PARALLEL) -m "not alone" --time-limit-factor 5 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+references: $(READY) ## the pages and figures of spec/guide and README that are made out of the code and bench/results
+	$(BIN)/python -m tests.guides.references
 
 bench: $(READY) ## against Node and python-socketio; ARGS='--against COMMIT': against a commit; see bench/README.md
 	$(BIN)/python -m bench.run $(ARGS)

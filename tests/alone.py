@@ -29,7 +29,7 @@ WAITS_S: Final = 120.0
 POLL_S: Final = 0.05
 
 LONG: Final = (
-    *("tests/test_cli", "tests/interop/", "tests/test_presence_over_nodes", "tests/test_readme"),
+    *("tests/test_cli", "tests/interop/", "tests/test_presence_over_nodes"),
     *("tests/faults/test_presence_faults", "tests/im/test_killed", "tests/im/test_nodes_on_redis"),
     *("tests/test_time_limit", "tests/im/test_outages", "tests/im/test_presence_store"),
     *("tests/test_cluster_guide", "tests/cluster/test_on_redis", "tests/cluster/test_revoke"),

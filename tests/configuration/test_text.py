@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.guides.guide import shown_tables
 
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
@@ -166,9 +167,8 @@ def test_groups_within_groups_are_explained() -> None:
     )
 
 
-def test_the_example_of_the_readme_can_be_read(tmp_path: Path) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    configuration = read(tmp_path, "".join(re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)))
+def test_the_examples_of_the_guides_can_be_read(tmp_path: Path) -> None:
+    configuration = read(tmp_path, "".join(shown_tables()))
     assert configuration.listen.host == ("all",)
     assert configuration.control.backends.forward[0].events == ("order",)
     assert configuration.engine.cookie == Cookie(name="seat")

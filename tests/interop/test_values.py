@@ -1,4 +1,4 @@
-"""README's table of what can be sent, row by row, read by the reference's parsers."""
+"""The table of what can be sent, row by row, read by the reference's parsers."""
 
 import base64
 import enum
@@ -25,7 +25,7 @@ from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.codec.socket_packet import PacketType
 
 HERE: Final = Path(__file__).parent
-README: Final = HERE.parent.parent / "README.md"
+GUIDE: Final = HERE.parent.parent / "spec" / "guide" / "apps.md"
 BYTES: Final = {"$bytes": "eA=="}
 Old = namedtuple("Old", "left right")  # noqa: PYI024 - programs have such, too
 
@@ -110,8 +110,8 @@ NOT_FINITE: Final = [(nan, "NaN"), (inf, "Infinity"), (-inf, "-Infinity")]
 
 
 def read_table() -> dict[str, str]:
-    """The rows of README's table: first cell to second."""
-    section = README.read_text().split("\n## What can be sent\n")[1].split("\n## ")[0]
+    """The rows of the guide's table: first cell to second."""
+    section = GUIDE.read_text().split("\n## What can be sent\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     return dict(rows[1:])  # without its head
 

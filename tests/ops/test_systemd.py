@@ -21,7 +21,7 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import ConfigurationError, Server
 from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners, inherited_purposes
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "spec" / "guide" / "operating.md"
 
 
 class Manager:
@@ -294,8 +294,8 @@ def test_the_purposes_of_inherited_sockets_are_known_before_they_are_taken() -> 
     assert not inherited_purposes({})
 
 
-def test_the_units_of_the_readme(caplog: pytest.LogCaptureFixture) -> None:
-    units = re.findall(r"```ini\n# (\S+)\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_units_of_the_guide(caplog: pytest.LogCaptureFixture) -> None:
+    units = re.findall(r"```ini\n# (\S+)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     parsed = {}
     for name, text in units:
         parser = parsed[name] = Units(strict=True, interpolation=None)

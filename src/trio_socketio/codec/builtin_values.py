@@ -1,7 +1,7 @@
 """Converts Python values to what the wire can carry: dicts, lists, text, numbers, None and bytes.
 
-README has a table of what may be sent. msgspec converts most of it (dataclasses, enums, dates);
-this module adds the rest, and an error that names the part of a value that cannot be sent.
+spec/guide/apps.md has a table of what may be sent. msgspec converts most of it (dataclasses, enums,
+dates); this module adds the rest, and an error that names the part of a value that cannot be sent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ def _convert_foreign(value: Any) -> Any:
         scalar = value.item()
         if type(scalar) in _SCALARS:
             return scalar
-    raise TypeError("README has a table of what can be sent")
+    raise TypeError("the guide to apps has a table of what can be sent")
 
 
 def _locate(whole: Any) -> tuple[str, Any]:

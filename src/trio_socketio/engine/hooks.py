@@ -101,6 +101,7 @@ class EngineRequest:
     Attributes:
         address: the client's, as far as trusted proxies tell.
         is_upgrade: whether it asks to switch to WebSocket.
+        new_sid: what generate_id has returned for it; None before.
         response_headers: added to the answer.
         secure: whether the client came over TLS.
     """
@@ -112,7 +113,7 @@ class EngineRequest:
         self.address, self.secure = forwarded(request, trusted_proxies)
         self.is_upgrade = is_websocket_upgrade(request)
         self.response_headers = ResponseHeaders()
-        self.new_sid: str | None = None  # what generate_id returned
+        self.new_sid: str | None = None
 
     @property
     def method(self) -> str:

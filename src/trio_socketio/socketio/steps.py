@@ -28,6 +28,7 @@ class Step:
             not a number above zero.
 
     Attributes:
+        is_async: whether the function is async.
         takes_socket: whether the function is called with the socket rather than with the Joining.
     """
 

@@ -1,4 +1,4 @@
-"""The page of the README, from an origin that the server was told of, and from another."""
+"""The page of the first app, from an origin that the server was told of, and from another."""
 
 import shutil
 import threading
@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from tests.browser.chromium import Chromium
 from tests.browser.conftest import MODULES
+from tests.guides.test_first_app import GUIDE, app
 from tests.interop.server_process import ServerProcess
-from tests.test_readme import program
 
 CLIENT: Final = "socket.io.esm.min.js"
-LOBBY: Final = "trio_socketio.lobby:create"
 SHOWN: Final = """new Promise((resolve, reject) => {
   const log = document.getElementById("log");
   const look = () => log.textContent.includes("\\n") && resolve(log.textContent);
@@ -48,27 +47,33 @@ def web_server(folder: Path) -> Iterator[str]:
 
 def save_page(folder: Path, server: ServerProcess) -> None:
     """Save the page for a server of ours; the client comes from beside it, not from afar."""
-    page = program("html", "<title>talk")
+    page = GUIDE.block("html")
     address = f"https://cdn.socket.io/4.8.1/{CLIENT}"
     assert address in page
     page = page.replace(address, f"./{CLIENT}").replace("http://127.0.0.1:3000", server.url)
-    (folder / "talk.html").write_text(page, encoding="utf-8")
+    (folder / "tea.html").write_text(page, encoding="utf-8")
     shutil.copy(MODULES / "socket.io-client" / "dist" / CLIENT, folder)
 
 
-def test_the_page_talks_to_the_lobby(browser: Chromium, tmp_path: Path) -> None:
+def save_app(folder: Path) -> str:
+    path = folder / "tea.py"
+    path.write_text(app(), encoding="utf-8")
+    return str(path)
+
+
+def test_the_page_sits_down_and_orders(browser: Chromium, tmp_path: Path) -> None:
     with web_server(tmp_path) as origin:
-        allowed = ServerProcess(LOBBY, arguments=["--cors-origin", origin])
+        allowed = ServerProcess(save_app(tmp_path), arguments=["--cors-origin", origin])
         with allowed as server:
             save_page(tmp_path, server)
-            with browser.open_page(f"{origin}/talk.html") as page:
-                line = page.evaluate(SHOWN)
-                assert line.startswith("connected as "), line
-                assert line.endswith("; 1 in the room\n"), line
+            with browser.open_page(f"{origin}/tea.html") as page:
+                assert page.evaluate(SHOWN) == "welcome to table 4\n"
+                page.evaluate("document.getElementById('order').click()")
+                page.wait_for("document.getElementById('log').textContent.includes('is closed')")
 
 
 def test_the_page_says_why_it_cannot_connect(browser: Chromium, tmp_path: Path) -> None:
-    with web_server(tmp_path) as origin, ServerProcess(LOBBY) as server:
+    with web_server(tmp_path) as origin, ServerProcess(save_app(tmp_path)) as server:
         save_page(tmp_path, server)
-        with browser.open_page(f"{origin}/talk.html") as page:
+        with browser.open_page(f"{origin}/tea.html") as page:
             assert page.evaluate(SHOWN).startswith("cannot connect: ")
