@@ -50,6 +50,8 @@ class _Pulse:
 class Peer:
     """Another node.
 
+    It has 22 methods, because passages, pipes, the pool and the deadlines each call some of them.
+
     Args:
         ground: what all peers share.
         node: what it has told about itself.
