@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
+.PHONY: serve test test-browser balancers deployment properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
 
 serve: $(VENV)/.served $(TOKEN)
 	@$(TOLD)
@@ -65,6 +65,9 @@ test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must
 
 balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which must be on PATH; 5 minutes
 	$(BIN)/python -m pytest tests/balancers -n 0 $(ARGS)
+
+deployment: $(READY) $(NODE_READY) ## what init --deploy writes, with nginx, haproxy, promtool and systemd-analyze, which must be on PATH; 2 minutes
+	$(BIN)/python -m pytest tests/deployment -n 0 $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
 	$(BIN)/python -m tests.interop.conformance

@@ -8,7 +8,7 @@ import resource
 import ssl
 import time
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 import pytest
 import trio
@@ -33,6 +33,10 @@ def need_descriptors(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
+class Unavailable(Exception):
+    """The server, or a proxy before it, has answered 503: it stops, or is not there."""
+
+
 class Closed(Exception):
     """The server has closed: with a close code, or without (None)."""
 
@@ -44,8 +48,12 @@ class Closed(Exception):
 class Pipe:
     """A TLS connection whose input is taken in pieces of a known size or up to a mark."""
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(
+        self, stream: trio.SSLStream[trio.SocketStream], port: int, trust: ssl.SSLContext
+    ) -> None:
         self.stream = stream
+        self._port = port
+        self._trust = trust
         self._input = bytearray()
 
     @classmethod
@@ -62,7 +70,13 @@ class Pipe:
         stream = trio.SSLStream(
             trio.SocketStream(sock), trust, server_hostname="127.0.0.1", https_compatible=True
         )
-        return cls(stream)
+        return cls(stream, port, trust)
+
+    async def reopen(self) -> None:
+        """Connect once more, to the same port."""
+        self.drop()
+        self.stream = (await self.open(self._port, self._trust)).stream
+        self._input.clear()
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
@@ -103,6 +117,8 @@ class WebSocket:
         head = f"GET {PATH}websocket HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{UPGRADE}\r\n"
         await self.pipe.send(head.encode())
         answer = await self.pipe.take_through(b"\r\n\r\n")
+        if answer.startswith(b"HTTP/1.1 503"):
+            raise Unavailable
         assert answer.startswith(b"HTTP/1.1 101"), answer
 
     async def send(self, packet: str) -> None:
@@ -145,14 +161,20 @@ class Polling:
         return packets
 
     async def _request(self, method: str, body: str = "") -> str:
+        return (await self._ask(method, body))[1]
+
+    async def _ask(self, method: str, body: str) -> tuple[str, str]:
+        """Send a request; gives the head and the body of the answer, which must be a 200."""
         await self.pipe.send(
             f"{method} {PATH}polling{self._sid} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         head = (await self.pipe.take_through(b"\r\n\r\n")).decode().lower()
+        if head.startswith("http/1.1 503"):
+            raise Unavailable
         assert head.startswith("http/1.1 200"), head
         length = int(head.partition("content-length: ")[2].partition("\r")[0])
-        return (await self.pipe.take(length)).decode()
+        return head, (await self.pipe.take(length)).decode()
 
 
 class Member:
@@ -163,9 +185,12 @@ class Member:
         is_little: see Pipe.open.
 
     Attributes:
+        polling: how it speaks long-polling.
         id: of its socket; empty while it is in no namespace.
         closes: when it was closed by the server, in seconds since 1970, and with what code.
     """
+
+    polling: ClassVar[type[Polling]] = Polling
 
     def __init__(self, *, is_polling: bool = False, is_little: bool = False) -> None:
         self.is_polling = is_polling
@@ -187,6 +212,8 @@ class Member:
                 continue
             try:
                 await self._serve(pipe, port, joined)
+            except Unavailable:
+                await trio.sleep(0.05 + 0.1 * dice.random())
             except Closed as end:
                 self.closes.append((time.time(), end.code))
             except trio.BrokenResourceError:
@@ -207,7 +234,7 @@ class Member:
         self._is_reading.set()
 
     async def _serve(self, pipe: Pipe, port: int, joined: trio.Semaphore) -> None:
-        kind = Polling if self.is_polling else WebSocket
+        kind = self.polling if self.is_polling else WebSocket
         transport = self._transport = kind(pipe, port)
         await transport.open()
         while True:

@@ -32,8 +32,9 @@ def find(program: str) -> str:
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if found is None:
         raise Missing(
-            f"{program} is not on PATH; these tests drive nginx, haproxy and node, so install all "
-            "three (on Debian: apt-get install nginx haproxy nodejs)"
+            f"{program} is not on PATH; these tests drive nginx, haproxy and node, and make "
+            "deployment promtool and systemd-analyze, too, so install them all (on Debian: apt-get "
+            "install nginx haproxy nodejs, and for the latter prometheus systemd)"
         )
     return found
 

@@ -111,6 +111,21 @@ async def test_other_refusals_have_their_reasons(caplog: pytest.LogCaptureFixtur
     assert sid not in caplog.text
 
 
+@pytest.mark.req("OPS-48")
+@in_trio
+async def test_a_server_that_stops_sends_proxies_to_another() -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        engine.engine.open_no_more()
+        for target, headers in ((POLLING, ()), (WEBSOCKET, UPGRADE_HEADERS)):
+            response = await engine.request("GET", target, headers)
+            assert response.status == 503
+            assert response.headers["retry-after"] == "1"
+        malformed = await engine.request("POST", POLLING)
+        assert malformed.status == 400
+        assert (await engine.request("POST", polling.target, body=b"4")).text == "ok"
+
+
 @pytest.mark.req("LOG-21")
 @in_trio
 async def test_hooks_that_refuse_have_a_line(caplog: pytest.LogCaptureFixture) -> None:

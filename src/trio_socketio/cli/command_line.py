@@ -12,14 +12,14 @@ _USAGES: Final = {
     "connect": "[options] URL",
     "serve": "[options]",
     "check-config": "FILE",
-    "init": "[FILE]",
+    "init": "[FILE | --deploy DIR] [--force]",
 }
 """The arguments in the usage of each command that shares the parser."""
 SUMMARIES: Final = {
     "connect": "talk to a server from the terminal",
     "serve": "serve an app, or a small built-in lobby",
     "check-config": "show what is wrong with a configuration file",
-    "init": "write an example of a configuration file",
+    "init": "write an example of a configuration file, or the files of a service",
     "ctl": "call a method of a running server, or watch it",
 }
 

@@ -71,6 +71,10 @@ FOREIGN_SID: Final = Refusal(1, "Session ID unknown", reason="session of another
 """The same for the client; to operators it means that a load balancer misses (OPS-47)."""
 BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
 BAD_REQUEST: Final = Refusal(3, "Bad request")
+STOPPING: Final = Refusal(
+    3, "Server shutting down", 503, retry_after_s=1, reason="server shutting down"
+)
+"""The reference says "Bad request". By 503, a proxy knows that it may ask another node."""
 FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
 FOREIGN_ORIGIN: Final = Refusal(4, "Forbidden", 403, reason="foreign origin")
 UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     FORBIDDEN,
+    STOPPING,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -49,10 +50,6 @@ class Refusing(Protocol):
     @property
     def forwarding(self) -> "Forwarding | None":
         """Passes on what belongs to other nodes."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether no further session may be opened."""
 
 
 class RefusalLog:
@@ -95,7 +92,9 @@ class RefusalLog:
             context: the hook that failed, as the "connection_error" event names it.
         """
         kind = _CONTEXTS.get(context) or _KINDS.get(refusal.code, _MALFORMED)
-        if refusal.retry_after_s is not None:
+        if refusal is STOPPING:
+            kind = _STOPPING
+        elif refusal.retry_after_s is not None:
             kind = _FAST if refusal.reason == TOO_FAST else _FULL
         if self._lines.admits(kind):
             self._write(request, kind, _EXPLAIN[kind](engine, request, refusal))
@@ -120,6 +119,7 @@ _ID: Final = "requests without a new id refused"
 _PROTOCOL: Final = "unsupported protocols refused"
 _FULL: Final = "sessions that have joined nothing refused"
 _FAST: Final = "addresses that open sessions too fast refused"
+_STOPPING: Final = "sessions refused because the server stops"
 
 _KINDS: Final = {
     UNKNOWN_TRANSPORT.code: _TRANSPORT,
@@ -194,8 +194,6 @@ def _explain_fast(engine: Refusing, request: "Request", refusal: Refusal) -> str
 def _explain_malformed(engine: Refusing, request: "Request", refusal: Refusal) -> str:
     if refusal is WRONG_WEBSOCKET:
         return "it asks for a version of WebSocket other than 13"
-    if engine.is_stopping and not request.query.get("sid"):
-        return "the server is stopping and opens no more sessions"
     return (
         f"{request.method} with transport={_show(request, 'transport')} does not fit its session, "
         "or is not a valid WebSocket handshake"
@@ -213,6 +211,7 @@ _EXPLAIN: Final[dict[str, Callable[[Refusing, "Request", Refusal], str]]] = {
     ),
     _ID: lambda engine, request, refusal: "generate_id did not return a new id for its session",
     _PROTOCOL: _explain_protocol,
+    _STOPPING: lambda engine, request, refusal: "the server is stopping and opens no more sessions",
     _FULL: _explain_full,
     _FAST: _explain_fast,
 }

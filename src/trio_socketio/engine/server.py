@@ -13,6 +13,7 @@ from trio_socketio.engine.handshake import (
     BAD_REQUEST,
     FOREIGN_ORIGIN,
     FOREIGN_SID,
+    STOPPING,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -190,7 +191,9 @@ class EngineServer:
                 return BAD_HANDSHAKE_METHOD  # EIO4-05
             if (transport == "websocket") is not upgrade:
                 return BAD_REQUEST  # EIO4-06
-            if self._opening.is_closed or not is_index(query.get("j", "0")):
+            if self._opening.is_closed:
+                return STOPPING  # OPS-48
+            if not is_index(query.get("j", "0")):
                 return BAD_REQUEST  # EIO3-24
             if not protocol:
                 return UNSUPPORTED_PROTOCOL  # EIO4-02, EIO4-08, EIO4-26, EIO3-01, EIO3-02
@@ -294,11 +297,6 @@ class EngineServer:
             session.lose("transport error")
 
     # -- the end
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether no further session may be opened."""
-        return self._opening.is_closed
 
     async def wait_ended(self) -> None:
         """Wait until there is no session.
