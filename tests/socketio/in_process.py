@@ -29,6 +29,7 @@ class FakeSession:
     """Takes packets, and may be behind."""
 
     sid = "the-secret-of-a-session"
+    transport = "websocket"
 
     def __init__(self, *, is_writable: bool = True) -> None:
         self.is_writable = is_writable

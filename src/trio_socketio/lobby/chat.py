@@ -182,7 +182,7 @@ def take_name(joining: Joining) -> None:
         return
     if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME or name != name.strip():
         raise ConnectRefused(f"a name has 1 to {MAX_NAME} characters, without blanks around it")
-    joining.identify(name)  # which refuses characters that do not print
+    joining.identify(name)  # which refuses characters that no name can have
 
 
 def _show(entry: Entry) -> dict[str, Any]:

@@ -339,6 +339,8 @@ class Answerer:
         return events
 
     def _take_line(self, buffer: bytes, events: list[Event]) -> int:
+        if self.state is State.BUSY and buffer[:8] != b"release "[: len(buffer)]:  # FWD-08
+            raise Refused("malformed", "something came before the answer")
         end = buffer.find(b"\n", 0, MAX_LINE_BYTES)
         if end < 0:
             if len(buffer) >= MAX_LINE_BYTES:  # FWD-05
@@ -350,17 +352,13 @@ class Answerer:
             self.state = State.RESTING
             return end + 1
         signed = _SIGNED(line)
-        if signed is not None:
-            self._check(signed[2], signed[1], b"")
-        if signed is not None and signed[1] == "release":
-            events.append(Event(releases=self.state is State.BUSY))
-        elif self.state is State.BUSY:  # FWD-08
-            raise Refused("malformed", "something came before the answer")
-        elif signed is not None:
-            events.append(Event(PULSE))
-        else:
+        if signed is None:
             self._coming = self._read_request(line)
             self.state = State.HEAD
+            return end + 1
+        self._check(signed[2], signed[1], b"")
+        is_pulse = signed[1] == "pulse"
+        events.append(Event(PULSE) if is_pulse else Event(releases=self.state is State.BUSY))
         return end + 1
 
     def _receive_hello(self, line: str) -> bytes:
