@@ -172,6 +172,8 @@ class Polling:
         head = (await self.pipe.take_through(b"\r\n\r\n")).decode().lower()
         if head.startswith("http/1.1 503"):
             raise Unavailable
+        if self._sid and head.startswith("http/1.1 400"):
+            raise Closed  # the session has gone with its node
         assert head.startswith("http/1.1 200"), head
         length = int(head.partition("content-length: ")[2].partition("\r")[0])
         return head, (await self.pipe.take(length)).decode()

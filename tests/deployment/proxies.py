@@ -84,12 +84,12 @@ class Place:
 
     def configure(self, name: str) -> Path:
         """Write the configuration of a node."""
-        text = FILES["trio-socketio.toml"].replace("# allow_eio3", "allow_eio3")
+        text = FILES["trio-socketio.toml"].replace("127.0.0.1", ADDRESSES[name])
+        text = text.replace("# allow_eio3", "allow_eio3")
         if self.nodes > 1:
             further = r"^# (?=\[redis\]|url|\[cluster\]|node|internal|secret_files)"
             text = re.sub(further, "", text, flags=re.MULTILINE)
             text = text.replace('"a"', f'"{name}"').replace("redis://10.0.0.10:6379", self.redis)
-        text = text.replace("127.0.0.1", ADDRESSES[name])
         text = text.replace("10.0.0.11:4100", f"{ADDRESSES[name]}:{self.internal}")
         text = text.replace("/etc/trio-socketio", str(self.folder))
         text = text.replace("/run/trio-socketio", str(self.folder / f"run-{name}"))

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ import trio
 from tests.cli_process import ServingProcess
 from tests.crowd import need_descriptors
 from tests.deployed_files import unit
-from tests.deployment.nodes import Crowd, drive_official_clients, open_nodes
-from tests.deployment.proxies import PROXIES, Place, open_proxy
+from tests.deployment.nodes import Crowd, drive_official_clients, open_node, open_nodes
+from tests.deployment.proxies import NAMES, PROXIES, Place, open_proxy
 from tests.interop.server_process import INTEROP_APP
+from tests.redis_server import RedisServer
 from tests.test_cli_services import get
 from tests.wire import HttpClient
 from trio.testing import trio_test
@@ -34,27 +35,40 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place
 
 
+@pytest.fixture
+def three_nodes(place: Place, redis_server: RedisServer) -> Place:
+    """The same, with the lines that stand for further nodes turned on."""
+    place.nodes, place.redis = 3, redis_server.tcp_url
+    return place
+
+
 async def ask(place: Place, target: str, headers: list[tuple[str, str]] | None = None) -> str:
     """Send a GET over TLS; return the body of the answer, whose status must be 200."""
     stream = await trio.open_ssl_over_tcp_stream(
         "127.0.0.1", place.https, ssl_context=place.trust, https_compatible=True
     )
-    http = HttpClient(place.https, stream)
-    answer = await http.request("GET", target, headers or [])
-    await http.aclose()
+    async with stream:
+        answer = await HttpClient(place.https, stream).request("GET", target, headers or [])
     assert answer.status == 200
     return answer.text
 
 
 @pytest.mark.req("DEPLOY-14")
 @each_proxy
+@pytest.mark.parametrize("nodes", ["place", "three_nodes"])
 @pytest.mark.time_limit(120)
-@trio_test
-async def test_official_clients_of_all_versions(proxy: str, place: Place) -> None:
-    async with open_nodes(place, INTEROP_APP), open_proxy(proxy, place):
-        with trio.fail_after(100):
-            failures = await drive_official_clients(place.url)
-        assert not failures, "\n".join(failures)
+def test_official_clients_of_all_versions(
+    proxy: str, nodes: str, request: pytest.FixtureRequest
+) -> None:
+    place: Place = request.getfixturevalue(nodes)
+
+    async def drive() -> list[str]:
+        async with open_nodes(place, INTEROP_APP), open_proxy(proxy, place):
+            with trio.fail_after(100):
+                return await drive_official_clients(place.url)
+
+    failures = trio.run(drive)
+    assert not failures, "\n".join(failures)
 
 
 @pytest.mark.req("DEPLOY-15")
@@ -120,7 +134,53 @@ async def test_a_thousand_clients_do_not_notice_reloads(proxy: str, place: Place
         clients.cancel_scope.cancel()
 
 
-# --- a restart
+# --- restarts
+
+
+@pytest.mark.req("DEPLOY-18")
+@each_proxy
+@pytest.mark.alone
+@pytest.mark.time_limit(150)
+@trio_test
+async def test_nodes_are_replaced_one_after_the_other(proxy: str, three_nodes: Place) -> None:
+    """Every client is closed once or twice, and comes back; nobody who comes is turned away."""
+    place = three_nodes
+    need_descriptors(COUNT + SPARE_DESCRIPTORS)
+    stop = ("--stop-delay", "4", "--stop-window", "3")  # four checks of HAProxy
+    came = 0
+
+    async def keep_coming() -> None:
+        nonlocal came
+        while True:
+            await ask(place, "/socket.io/?EIO=4&transport=polling")
+            came += 1
+            await trio.sleep(0.1)  # there may be 1,000 sessions of an address that join nothing
+
+    async with AsyncExitStack() as stack:
+        nodes = {
+            name: await stack.enter_async_context(open_node(name, place, *stop)) for name in NAMES
+        }
+        for node in nodes.values():
+            await node.wait_url()
+        async with (
+            open_proxy(proxy, place),
+            trio.open_nursery() as clients,
+            AsyncExitStack() as successors,
+        ):
+            crowd = Crowd(place)
+            await crowd.grow(clients, COUNT)
+            clients.start_soon(keep_coming)
+            for name, node in nodes.items():
+                before = len(crowd.lost())
+                assert await node.end() == 0
+                assert len(crowd.lost()) > before
+                successor = await successors.enter_async_context(open_node(name, place, *stop))
+                await successor.wait_url()
+                with trio.fail_after(20):
+                    await crowd.check_all_answer()
+            assert came > 50
+            assert max(len(member.closes) for member in crowd.members) <= len(NAMES)
+            clients.cancel_scope.cancel()
 
 
 @asynccontextmanager
