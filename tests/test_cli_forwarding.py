@@ -259,11 +259,11 @@ def test_options_that_contradict_each_other(given: dict[str, object], option: st
 
 
 @pytest.mark.req("FWD-45")
-def test_a_connection_that_leads_to_another_node_takes_two_descriptors(
+def test_a_node_that_passes_on_counts_three_descriptors_for_each_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limits = (5000, 5000)
     monkeypatch.setattr("trio_socketio.descriptors.resource.getrlimit", lambda _: limits)
     assert fit_descriptors(4000).max_connections == 4000
-    assert fit_descriptors(4000, forwards=True).max_connections == (5000 - RESERVE) // 2
-    assert fit_descriptors(2000, forwards=True).max_connections == 2000
+    assert fit_descriptors(4000, forwards=True).max_connections == (5000 - RESERVE) // 3
+    assert fit_descriptors(1600, forwards=True).max_connections == 1600
