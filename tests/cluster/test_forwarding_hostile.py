@@ -28,11 +28,14 @@ from tests.socketio.serving import until
 from tests.wire import HttpClient
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import Server
 from trio_socketio.cluster.forwarding.answering import OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials, read_credentials
 from trio_socketio.cluster.forwarding.metrics import ForwardingCollector
 from trio_socketio.cluster.options import ClusterOptions
-from trio_socketio.protocol.forwarding import PULSE, Dialer
+from trio_socketio.engine.hooks import EngineRequest
+from trio_socketio.net.connection import Connection
+from trio_socketio.protocol.forwarding import PULSE, Arrived, Dialer
 
 OTHER = b"a secret of another cluster, too"
 
@@ -348,6 +351,41 @@ async def test_a_node_with_a_foreign_certificate_gets_nothing(tmp_path: Path) ->
         await http.aclose()
         await until(lambda: sum(b.refused.values()) == 1)
         assert nodes["a"].forwarding.counts.taken["poll"] == 0
+
+
+@pytest.mark.req("FWD-31")
+@pytest.mark.parametrize("secure", [False, True])
+@trio_test
+async def test_whether_a_client_uses_tls_comes_along(
+    monkeypatch: pytest.MonkeyPatch, secure: bool
+) -> None:
+    arrived: list[Arrived] = []
+
+    async def behave(stream: trio.SocketStream) -> None:
+        machine = await welcome(stream)
+        for event in machine.receive(bytes(await stream.receive_some())):
+            assert event.arrived is not None
+            arrived.append(event.arrived)
+
+    seen: list[tuple[str, bool]] = []
+
+    def prepare(server: Server) -> None:
+        @server.engine.use
+        def look(request: EngineRequest) -> None:
+            seen.append((request.address, request.secure))
+
+    async with forwarding_nodes("a", prepare=prepare) as nodes, false_node(nodes["a"], behave):
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "secure", secure)
+            assert (await poll(nodes["a"]))[:2] == (400, UNKNOWN)
+        assert [(one.address, one.secure) for one in arrived] == [("127.0.0.1", secure)]
+        head = HEAD % target_of(await open_sid(nodes["a"])).encode()
+        seen.clear()
+        dialer, stream = await open_as(nodes["a"])
+        await stream.send_all(dialer.encode_request(head, b"40", "192.0.2.1", secure=secure))
+        assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert seen == [("192.0.2.1", secure)]
+        await stream.aclose()
 
 
 @pytest.mark.req("FWD-50")

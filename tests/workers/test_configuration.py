@@ -95,6 +95,19 @@ def test_a_file_with_workers_needs_redis(
     assert main(["check-config", str(conf)]) == 0
 
 
+@pytest.mark.req("WORK-50")
+@pytest.mark.parametrize(("count", "is_idle"), [(1, True), (2, False)])
+def test_a_place_has_an_effect_among_workers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, is_idle: bool
+) -> None:
+    conf = tmp_path / "conf.toml"
+    workers = f"[workers]\ncount = {count}\n" if count > 1 else ""
+    conf.write_text(f'[redis]\nurl = "redis://127.0.0.1"\n[cluster]\nplace = "least"\n{workers}')
+    assert main(["check-config", str(conf)]) == 0
+    told = capsys.readouterr()
+    assert ("place has no effect" in told.out + told.err) is is_idle
+
+
 @pytest.mark.req("WORK-46")
 def test_a_name_has_room_for_the_number_of_a_worker() -> None:
     Parent("x" * 126, 9, [], {})
