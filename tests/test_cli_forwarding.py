@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,16 @@ from tests.wire import (
     SocketIOClient,
     WebSocketClient,
 )
+from trio_socketio import ServerOptions
 from trio_socketio.cli import main
 from trio_socketio.cluster.forwarding.credentials import read_credentials
 from trio_socketio.cluster.options import ClusterOptions
+from trio_socketio.configuration.loading import Loaded, Sources
+from trio_socketio.configuration.tables import Configuration
+from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import RESERVE, fit_descriptors
 from trio_socketio.errors import OptionError
+from trio_socketio.reloading import Held, plan, put_into
 
 SECRET = "0123456789abcdef0123456789abcdef"
 UNKNOWN = {"code": 1, "message": "Session ID unknown"}
@@ -259,11 +265,31 @@ def test_options_that_contradict_each_other(given: dict[str, object], option: st
 
 
 @pytest.mark.req("FWD-45")
-def test_a_connection_that_leads_to_another_node_takes_two_descriptors(
+def test_a_node_that_passes_on_counts_three_descriptors_for_each_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limits = (5000, 5000)
     monkeypatch.setattr("trio_socketio.descriptors.resource.getrlimit", lambda _: limits)
     assert fit_descriptors(4000).max_connections == 4000
-    assert fit_descriptors(4000, forwards=True).max_connections == (5000 - RESERVE) // 2
-    assert fit_descriptors(2000, forwards=True).max_connections == 2000
+    assert fit_descriptors(4000, forwards=True).max_connections == (5000 - RESERVE) // 3
+    assert fit_descriptors(1600, forwards=True).max_connections == 1600
+
+
+@pytest.mark.req("FWD-45")
+@pytest.mark.parametrize("forwards", [False, True])
+def test_a_reload_counts_the_same_descriptors(
+    monkeypatch: pytest.MonkeyPatch, forwards: bool
+) -> None:
+    """A worker passes requests on without an option that says so."""
+    limits = (5000, 5000)
+    monkeypatch.setattr("trio_socketio.descriptors.resource.getrlimit", lambda _: limits)
+    own = ServerOptions(max_connections=4000)
+    fitting = fit_descriptors(4000, forwards=forwards).max_connections
+    options = replace(own, max_connections=fitting)
+    held = Held(put_into(Configuration(), options), options, {}, TokenTable())
+    sources = Sources(None, {}, {}, {})
+    planned = plan(
+        held, Loaded(Configuration(), {}), own, sources, runs_control=False, forwards=forwards
+    )
+    assert planned.held.options.max_connections == fitting
+    assert planned.changed == ()

@@ -34,11 +34,12 @@ def fit_descriptors(max_connections: int, *, forwards: bool = False) -> Fitting:
 
     Args:
         max_connections: how many connections there may be.
-        forwards: whether a connection may lead to another node, and so take two descriptors.
+        forwards: whether a connection may lead to another node. It takes two descriptors then; and
+            others of the same number lead here, which each take one.
     """
     if sys.platform == "win32":
         return Fitting(max_connections)
-    each = 2 if forwards else 1
+    each = 3 if forwards else 1
     needed = max_connections * each + RESERVE
     soft, hard = (
         inf if limit == resource.RLIM_INFINITY else limit

@@ -145,7 +145,13 @@ def read_files(configuration: Configuration, options: ServerOptions, sources: So
 
 
 def plan(
-    held: Held, loaded: Loaded, own: ServerOptions, sources: Sources, *, runs_control: bool
+    held: Held,
+    loaded: Loaded,
+    own: ServerOptions,
+    sources: Sources,
+    *,
+    runs_control: bool,
+    forwards: bool,
 ) -> Plan:
     """Plan a reload. Nothing is changed, except that the limit of open files may be raised.
 
@@ -155,6 +161,7 @@ def plan(
         own: the options that the app sets itself.
         sources: where the configuration was loaded from.
         runs_control: whether the control service runs. If not, tokens have no effect.
+        forwards: whether requests are passed on to other nodes, which takes more descriptors.
     Raises:
         ConfigurationError: something cannot be used.
     """
@@ -162,7 +169,6 @@ def plan(
         wanted = replace(own, **loaded.given())
         read_certificates = _read_certificates(loaded.configuration, sources)
         read_tokens = _read_tokens(loaded.configuration, sources)
-        forwards = held.configuration.cluster.internal is not None
         fitting = fit_descriptors(wanted.max_connections, forwards=forwards)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)

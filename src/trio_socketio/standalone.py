@@ -130,6 +130,7 @@ class Program:
         self._log = program_log
         self._app = app
         self._role = role
+        self._check_workers()
         self._check_presence(loaded)
         self._version = version
         self._scope = trio.CancelScope()  # all of it
@@ -150,6 +151,11 @@ class Program:
     def is_worker(self) -> bool:
         """Whether another process has started it to serve clients."""
         return bool(self._role.family.parent)
+
+    @property
+    def _forwards(self) -> bool:
+        """Whether requests are passed on to other nodes: workers do so among themselves."""
+        return self.is_worker or self.configuration.cluster.internal is not None
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
@@ -178,8 +184,7 @@ class Program:
     async def _serve(self) -> None:
         server = self.server
         wanted = server.options.max_connections
-        forwards = self.is_worker or self.configuration.cluster.internal is not None
-        fitting = fit_descriptors(wanted, forwards=forwards)
+        fitting = fit_descriptors(wanted, forwards=self._forwards)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         configuration = put_into(self.configuration, server.options)
         with trio.move_on_after(READ_S) as reading:
@@ -312,19 +317,32 @@ class Program:
             log.warning("a reload was given up: its caller has gone, or the server stops")
             raise
 
-    def _check_presence(self, loaded: Loaded) -> None:
-        """Refuse options for seats, or their store, beside those that the app gives (PRES-63).
+    def _check_workers(self) -> None:
+        """Refuse an app that gives all workers what each has to have of its own.
 
         Raises:
-            ConfigurationError: it names the first such option; or the app has named its node, and
-                there are several of them.
+            ConfigurationError: it says what the app has to leave out.
         """
-        if self._app.names_node and self._role.family != ALONE:  # WORK-47
+        if self._role.family == ALONE:
+            return
+        if self._app.names_node:  # WORK-47
             raise ConfigurationError(
                 "the app names its node (Presence(server, node=...)), which every worker would be "
                 "then: leave the name out there, and set [cluster] node, to which each worker adds "
                 "its number"
             )
+        if self.server.options.sid_prefix is not None:  # WORK-52
+            raise ConfigurationError(
+                "the app sets sid_prefix, but each worker needs a prefix of its own, by which the "
+                "others find its sessions: leave it out"
+            )
+
+    def _check_presence(self, loaded: Loaded) -> None:
+        """Refuse options for seats, or their store, beside those that the app gives (PRES-63).
+
+        Raises:
+            ConfigurationError: it names the first such option.
+        """
         for place, setting in loaded.settings.items():
             if place[0] != "presence":
                 continue
@@ -343,7 +361,14 @@ class Program:
         runs_control = self._services is not None and self._services.runs_control
         loaded = load(self._sources)
         self._check_presence(loaded)
-        return plan(self._held, loaded, self._app.own, self._sources, runs_control=runs_control)
+        return plan(
+            self._held,
+            loaded,
+            self._app.own,
+            self._sources,
+            runs_control=runs_control,
+            forwards=self._forwards,
+        )
 
     def _apply(self, planned: Plan) -> None:
         """Hand every owner what it goes by from now on: nothing but assignments."""

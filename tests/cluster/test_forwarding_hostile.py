@@ -1,16 +1,24 @@
 """Who is no node gets nothing from a node, and a node that fails fails only what it has."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
+from tests.cluster.false_nodes import (
+    FAKE_SID,
+    HEAD,
+    UNKNOWN,
+    connect,
+    false_node,
+    open_as,
+    poll,
+    read_all,
+    welcome,
+)
 from tests.cluster.forwarding_nodes import (
     SECRET,
-    ForwardingNode,
     forwarding_nodes,
     open_sid,
     target_of,
@@ -20,39 +28,16 @@ from tests.socketio.serving import until
 from tests.wire import HttpClient
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import Server
 from trio_socketio.cluster.forwarding.answering import OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials, read_credentials
 from trio_socketio.cluster.forwarding.metrics import ForwardingCollector
 from trio_socketio.cluster.options import ClusterOptions
-from trio_socketio.codec.node_messages import NodeFacts
-from trio_socketio.protocol.forwarding import PULSE, Answerer, Dialer
+from trio_socketio.engine.hooks import EngineRequest
+from trio_socketio.net.connection import Connection
+from trio_socketio.protocol.forwarding import PULSE, Arrived, Dialer
 
-UNKNOWN = {"code": 1, "message": "Session ID unknown"}
 OTHER = b"a secret of another cluster, too"
-HEAD = b"POST %b HTTP/1.1\r\nhost:h\r\ncontent-length:2\r\n\r\n"
-
-
-async def connect(node: ForwardingNode) -> trio.SocketStream:
-    return await trio.open_tcp_stream("127.0.0.1", node.internal_port)
-
-
-async def read_all(stream: trio.SocketStream) -> bytes:
-    """What comes until the node closes."""
-    received = b""
-    with trio.fail_after(10):
-        async for data in stream:
-            received += bytes(data)
-    return received
-
-
-async def open_as(node: ForwardingNode, secret: bytes = SECRET) -> tuple[Dialer, trio.SocketStream]:
-    """A connection on which both sides have proven themselves."""
-    dialer = Dialer("x", node.name, node.nodes.process, secret, b"n" * 16)
-    stream = await connect(node)
-    await stream.send_all(dialer.hello)
-    with trio.fail_after(5):
-        dialer.receive_welcome(bytes(await stream.receive_some()).rstrip(b"\n"))
-    return dialer, stream
 
 
 @pytest.mark.req("FWD-51", "FWD-05", "FWD-06", "FWD-07")
@@ -160,52 +145,6 @@ async def has_ended(stream: trio.SocketStream) -> bool:
         except trio.BrokenResourceError:
             return True
     return False
-
-
-Behave = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-@asynccontextmanager
-async def false_node(
-    node: ForwardingNode, behave: Behave, *, host: str | None = None
-) -> AsyncIterator[int]:
-    """Something that the others take for a node with the prefix "fake"; gives its port."""
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listener.socket.getsockname()[1]
-        nursery.start_soon(trio.serve_listeners, behave, [listener])
-        assert node.forwarding._peers is not None
-        node.forwarding._peers.node_came(
-            NodeFacts(
-                name="fake", boot="x", host=host or node.nodes.host, pid=1, version="",
-                started_at_s=1.0, state="serving", connections=0,
-                internal=f"127.0.0.1:{port}", sid_prefix="fake",
-            )
-        )  # fmt: skip
-        yield port
-        nursery.cancel_scope.cancel()
-
-
-async def welcome(stream: trio.SocketStream, secret: bytes = SECRET) -> Answerer:
-    """Open a connection as the false node would if it had the secret."""
-    machine = Answerer("fake", "1-1000000", (secret,), b"m" * 16, 20_000, 100_000)
-    (event,) = machine.receive(bytes(await stream.receive_some()))
-    await stream.send_all(event.answer)
-    return machine
-
-
-FAKE_SID = "fake0123456789abcdef"
-
-
-async def poll(node: ForwardingNode) -> tuple[int, object, float]:
-    """Poll for a session of the false node; give the answer, and how long it took."""
-    http = HttpClient(node.port)
-    began = trio.current_time()
-    with trio.fail_after(60):
-        await http.send("GET", target_of(FAKE_SID))
-        answer = await http.receive()
-    await http.aclose()
-    return answer.status, answer.json(), trio.current_time() - began
 
 
 @pytest.mark.req("FWD-02", "FWD-03", "FWD-20", "FWD-21", "FWD-30")
@@ -412,6 +351,41 @@ async def test_a_node_with_a_foreign_certificate_gets_nothing(tmp_path: Path) ->
         await http.aclose()
         await until(lambda: sum(b.refused.values()) == 1)
         assert nodes["a"].forwarding.counts.taken["poll"] == 0
+
+
+@pytest.mark.req("FWD-31")
+@pytest.mark.parametrize("secure", [False, True])
+@trio_test
+async def test_whether_a_client_uses_tls_comes_along(
+    monkeypatch: pytest.MonkeyPatch, secure: bool
+) -> None:
+    arrived: list[Arrived] = []
+
+    async def behave(stream: trio.SocketStream) -> None:
+        machine = await welcome(stream)
+        for event in machine.receive(bytes(await stream.receive_some())):
+            assert event.arrived is not None
+            arrived.append(event.arrived)
+
+    seen: list[tuple[str, bool]] = []
+
+    def prepare(server: Server) -> None:
+        @server.engine.use
+        def look(request: EngineRequest) -> None:
+            seen.append((request.address, request.secure))
+
+    async with forwarding_nodes("a", prepare=prepare) as nodes, false_node(nodes["a"], behave):
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "secure", secure)
+            assert (await poll(nodes["a"]))[:2] == (400, UNKNOWN)
+        assert [(one.address, one.secure) for one in arrived] == [("127.0.0.1", secure)]
+        head = HEAD % target_of(await open_sid(nodes["a"])).encode()
+        seen.clear()
+        dialer, stream = await open_as(nodes["a"])
+        await stream.send_all(dialer.encode_request(head, b"40", "192.0.2.1", secure=secure))
+        assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert seen == [("192.0.2.1", secure)]
+        await stream.aclose()
 
 
 @pytest.mark.req("FWD-50")

@@ -3,11 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from tests.workers.fake_workers import FakeWorkers
 from trio.testing import trio_test
 
+from trio_socketio import Server
 from trio_socketio.cli import main
 from trio_socketio.cluster.forwarding.credentials import Credentials
 from trio_socketio.cluster.forwarding.internal import Internal, find_internal
@@ -18,7 +21,8 @@ from trio_socketio.configuration.environment import read_environment
 from trio_socketio.configuration.tables import TABLES
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.ops.entries import Entry, format_for
-from trio_socketio.runtime.options import StopOptions
+from trio_socketio.runtime.runtime import open_runtime
+from trio_socketio.socketio.options import ServerOptions
 
 
 @pytest.mark.parametrize("count", [0, 257, -1, True, "two", 1.5, None])
@@ -91,11 +95,24 @@ def test_a_file_with_workers_needs_redis(
     assert main(["check-config", str(conf)]) == 0
 
 
+@pytest.mark.req("WORK-50")
+@pytest.mark.parametrize(("count", "is_idle"), [(1, True), (2, False)])
+def test_a_place_has_an_effect_among_workers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, is_idle: bool
+) -> None:
+    conf = tmp_path / "conf.toml"
+    workers = f"[workers]\ncount = {count}\n" if count > 1 else ""
+    conf.write_text(f'[redis]\nurl = "redis://127.0.0.1"\n[cluster]\nplace = "least"\n{workers}')
+    assert main(["check-config", str(conf)]) == 0
+    told = capsys.readouterr()
+    assert ("place has no effect" in told.out + told.err) is is_idle
+
+
 @pytest.mark.req("WORK-46")
 def test_a_name_has_room_for_the_number_of_a_worker() -> None:
-    Parent("x" * 126, 9, [], {}, StopOptions())
+    Parent("x" * 126, 9, [], {})
     with pytest.raises(ConfigurationError, match="each worker adds its number"):
-        Parent("x" * 126, 10, [], {}, StopOptions())
+        Parent("x" * 126, 10, [], {})
 
 
 @pytest.mark.req("WORK-47")
@@ -112,6 +129,42 @@ def test_an_app_that_names_its_node_is_refused(
     arguments = ["--app", str(app), "--workers", "2", "--redis", "redis://127.0.0.1"]
     assert main(["serve", *arguments]) == 2
     assert "names its node" in capsys.readouterr().err
+
+
+@pytest.mark.req("WORK-52")
+def test_an_app_that_gives_all_workers_one_prefix_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = tmp_path / "prefixed_app.py"
+    app.write_text(
+        "from trio_socketio import Server, ServerOptions\n"
+        "sio = Server(ServerOptions(sid_prefix='mine'))\n"
+    )
+    arguments = ["--app", str(app), "--workers", "2", "--redis", "redis://127.0.0.1"]
+    assert main(["serve", *arguments]) == 2
+    assert "the app sets sid_prefix" in capsys.readouterr().err
+
+
+@pytest.mark.req("WORK-14")
+@trio_test
+async def test_workers_have_the_time_that_the_app_gives_them() -> None:
+    fake = FakeWorkers()
+    parent = Parent("a", 1, [], {}, starter=fake)
+    server = Server(ServerOptions(stop_window_s=6000.0, stop_grace_s=50.0))
+    with trio.fail_after(10):
+        async with (
+            fake.playing(),
+            open_runtime() as runtime,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def serve(*, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+                await parent.serve(server, runtime, [], task_status=task_status)
+
+            await nursery.start(serve)
+            assert parent.workers.stop_s > 6100.0
+            server.stop(window_s=0.0)
+    parent._shares.close()
 
 
 @pytest.mark.req("LOG-26")
@@ -131,7 +184,7 @@ def test_the_lines_of_a_worker_tell_its_number() -> None:
 async def test_whoever_reloads_is_told_which_workers_have_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parent = Parent("a", 3, [], {}, StopOptions())
+    parent = Parent("a", 3, [], {})
     faults: list[str] = []
 
     async def reload() -> list[str]:

@@ -1,7 +1,9 @@
 """The link between a program and a worker: lines in any pieces, bounds, and an end that is gone."""
 
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import trio
@@ -101,6 +103,25 @@ def test_an_end_that_reads_nothing_is_given_up() -> None:
         link.close()
 
     trio.run(play, clock=MockClock(autojump_threshold=0.01))
+
+
+@trio_test
+async def test_what_was_given_up_before_it_began_leaves_no_half_of_a_line(
+    pair: tuple[Link, socket.socket],
+) -> None:
+    """A worker that stood still for long can still be told to drain."""
+    link, theirs = pair
+    theirs.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(link._sock.fileno(), b"\n" * 1024)
+    with pytest.raises(LinkLost, match="nothing for"):
+        await link.send(Drain(), 0.05)
+    with suppress(BlockingIOError):
+        while True:
+            theirs.recv(1 << 16)
+    await link.send(End())
+    assert decode_order(theirs.recv(1000)) == End()
 
 
 def test_an_order_fits_into_the_bound() -> None:

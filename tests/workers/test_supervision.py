@@ -8,7 +8,7 @@ from tests.workers.fake_workers import STOP_S, FakeChild, FakeWorkers, obey, sup
 from trio.testing import MockClock
 
 from trio_socketio.cluster.workers.supervision import ASK_S, END_S, START_S, Supervision
-from trio_socketio.codec.worker_messages import Answer, Call, Count, Ready
+from trio_socketio.codec.worker_messages import Answer, Call, Count, Drain, Ready
 from trio_socketio.control.workers import WorkerInfo
 from trio_socketio.errors import ConfigurationError, ControlError, ProgramFailed
 
@@ -440,5 +440,41 @@ def test_a_reload_goes_from_one_to_the_next_and_says_which_has_failed() -> None:
             assert await workers.reload() == ["worker 2: FILE: is not TOML"]
             assert order_of == [1, 2, 3]
             fake.act = lambda child: child.say(Ready())
+
+    play(test)
+
+
+@pytest.mark.req("WORK-23")
+def test_a_reload_leaves_out_one_that_is_being_replaced() -> None:
+    """The next process of that worker reads the configuration when it starts."""
+
+    async def test() -> None:
+        fake = FakeWorkers()
+
+        def keep_waiting(child: FakeChild, order: Any) -> None:
+            if child.index == 3 or not isinstance(order, Call | Drain):
+                obey(child, order)
+
+        fake.obey = keep_waiting
+        async with supervised(fake, 3) as workers:
+            await workers.wait_serving()
+            workers.restart()
+            await trio.sleep(0.1)
+            assert states(workers) == ["draining", "serving", "serving"]
+            faults: list[str] = []
+
+            async def reload() -> None:
+                faults.extend(await workers.reload())
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reload)
+                await trio.sleep(0.1)
+                assert fake.of(2)[0].told == ["Call"]
+                fake.obey = obey
+                fake.of(2)[0].end(1)  # another one has begun before its answer
+                await trio.sleep(0.1)
+            assert faults == []
+            assert fake.of(1)[0].told == ["Drain"]
+            fake.of(1)[0].end(0)
 
     play(test)

@@ -190,6 +190,8 @@ async def test_it_does_what_it_is_asked_and_says_why_it_has_not(
         metrics = Texts(b"a 1\n")
         assert parent.role.use_metrics(metrics, metrics) is metrics
         assert bytes((await parent.call("metrics")).result) == b'"a 1\\n"'
+        metrics.text = b"x" * MAX_LINE_BYTES
+        assert (await parent.call("metrics")).fault.endswith("is too long for the parent")
         assert bytes((await parent.call("reload")).result) == b"[1,0]"
         program.fault = ConfigurationError("FILE: is not TOML")
         assert (await parent.call("reload")).fault == "FILE: is not TOML"

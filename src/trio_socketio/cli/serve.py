@@ -90,14 +90,7 @@ def _choose_role(configuration: "Configuration", command: list[str], inherited: 
         return Alone()
     from trio_socketio.cluster.workers.parent import Parent  # most programs do without
 
-    return Parent(
-        configuration.cluster.node,
-        count,
-        command,
-        os.environ,
-        configuration.stop,
-        inherited,
-    )
+    return Parent(configuration.cluster.node, count, command, os.environ, inherited)
 
 
 def _be_worker(told: str) -> "WorkerRole":

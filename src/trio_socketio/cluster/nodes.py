@@ -14,15 +14,15 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
-from math import inf
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
 from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
+from trio_socketio.cluster.followers import Followers
 from trio_socketio.cluster.questions import OpenQuestion
 from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.codec.node_messages import (
@@ -45,8 +45,8 @@ from trio_socketio.errors import ConfigurationError, TrioSocketIOError
 from trio_socketio.im.presence.service import presence_of
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, Settled, State
-from trio_socketio.protocol.node_roster import SILENT, Gone, Joined
-from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S, NodesMachine, Output
+from trio_socketio.protocol.node_roster import Gone, Joined
+from trio_socketio.protocol.nodes import SILENCE_S, NodesMachine, Output
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ log = logging.getLogger(__name__)
 _NAME: Final = re.compile(NODE_NAME).match
 _START_S: Final = 2 * SILENCE_S
 """The time after which a node starts without its name, because Redis does not answer."""
-_CUT_OFF_S: Final = 1.5 * INTERVAL_S
-"""A node that has not heard its own beats for this time hears nobody."""
 _STATES: Final[dict[str, "NodeState"]] = {"serving": "serving", "stopping": "draining"}
 
 
@@ -90,27 +88,14 @@ class NodesStatistics:
     unsent: int
 
 
-class Follower(Protocol):
-    """What is told of the nodes that come and go."""
-
-    def node_came(self, node: NodeFacts, /) -> None:
-        """Note that a node lives."""
-
-    def node_went(self, node: NodeFacts, /, *, is_cut_off: bool) -> None:
-        """Note that a node is not heard any more, or that this one hears nobody."""
-
-    def nodes_settled(self) -> None:
-        """Note that this node hears others again, and that those that live have come back."""
-
-
 class ClusterNodes:
     """The nodes that share a Redis. `run` makes this node one of them.
 
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 21 attributes: what it says about itself, its parts, who follows it, and how far it has
-    come. Of its 25 methods, half are for others: the control API, forwarding and operators.
+    It has 19 attributes: what it says about itself, its parts, and how far it has come. Of its 23
+    methods, half are for others: the control API, forwarding and operators.
 
     Args:
         redis: the connection.
@@ -126,6 +111,7 @@ class ClusterNodes:
         ConfigurationError: no node can have this name.
 
     Attributes:
+        followers: are told of the nodes that come and go.
         host: the name of the machine that this node runs on.
         name: of this node.
         reach: where it takes requests of other nodes, and the prefix of its sids, for NodeFacts.
@@ -147,9 +133,7 @@ class ClusterNodes:
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
         self.name = name
         self.reach = ("", "")
-        self._followers: list[Follower] = []
-        self._heard_at = -inf
-        self._was_cut_off = False
+        self.followers = Followers()
         self._redis = redis
         self._server = server
         self._version = version[:64]
@@ -235,10 +219,6 @@ class ClusterNodes:
         """Return what another node has told about itself last; None if it does not live."""
         peer = self._machine.roster.peers.get(name)
         return None if peer is None else peer.node
-
-    def follow(self, follower: "Follower") -> None:
-        """Tell a follower of the nodes that come and go from now on."""
-        self._followers.append(follower)
 
     def use_leases(self, holders: Callable[[], Collection[str]]) -> None:
         """Count the nodes that hold a lease among those that may have clients (NODE-25).
@@ -341,16 +321,11 @@ class ClusterNodes:
                 self._settle(one)
             elif isinstance(one, Joined):
                 log.info("the node %s", _describe(one.node))
-                for follower in self._followers:
-                    follower.node_came(one.node)
+                self.followers.came(one.node)
             elif isinstance(one, Gone):
                 log.info("the node %r %s", one.node.name, one.why)
                 self._exchange.lose(one.node)
-                # A node that does not even hear itself does not know who has gone.
-                is_cut_off = one.why == SILENT and trio.current_time() - self._heard_at > _CUT_OFF_S
-                self._was_cut_off = self._was_cut_off or is_cut_off
-                for follower in self._followers:
-                    follower.node_went(one.node, is_cut_off=is_cut_off)
+                self.followers.went(one)
 
     def _settle(self, settled: Settled) -> None:
         self._refused = settled if settled.state is State.REFUSED else None
@@ -401,16 +376,9 @@ class ClusterNodes:
     def _on_gap(self) -> None:
         self._do(self._machine.own.reconnected(trio.current_time()))
 
-    async def _settle_followers(self) -> None:
-        await trio.sleep(SILENCE_S)
-        for follower in self._followers:
-            follower.nodes_settled()
-
     def _receive(self, message: NodeMessage) -> None:
-        self._heard_at = trio.current_time()
-        if self._was_cut_off and self._nursery is not None:
-            self._was_cut_off = False
-            self._nursery.start_soon(self._settle_followers)
+        if self.followers.heard() and self._nursery is not None:
+            self._nursery.start_soon(self.followers.settle)
         if isinstance(message, Ask):
             self._exchange.receive_ask(message)
         elif isinstance(message, Answer):

@@ -15,6 +15,7 @@ from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
 _ADMIN: Final[Place] = ("admin", "listen")
+_PLACE: Final[Place] = ("cluster", "place")
 _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     **{
         ("cluster", name): (REDIS,)
@@ -295,6 +296,8 @@ def find_idle(
             for other in needed
         ):
             continue
+        if place == _PLACE and configuration.workers.number > 1:
+            continue  # workers pass on to one another without any other option (WORK-50)
         default = getattr(TABLES[place[0]](), place[1])
         if _option(configuration, place[:2]) == default:
             continue  # what is given is the default, as in an example whose comments were removed

@@ -121,7 +121,7 @@ def _sign(secret: bytes, text: str) -> str:
     return hmac.digest(secret, text.encode("ascii"), "sha256").hex()
 
 
-def _decode(line: bytes) -> str:
+def _decode(line: bytes | bytearray) -> str:
     return line.decode("ascii", "replace")
 
 
@@ -263,6 +263,7 @@ class Answerer:
         max_head_bytes, max_body_bytes: of a request.
 
     Attributes:
+        is_proven: whether the other node has proven that this is no record of another connection.
         state: follows the drawing.
     """
 
@@ -275,6 +276,7 @@ class Answerer:
         "_process",
         "_proof",
         "_secrets",
+        "is_proven",
         "state",
     )  # fmt: skip
 
@@ -292,9 +294,10 @@ class Answerer:
         self._secrets = secrets or (b"",)
         self._nonce = nonce.hex()
         self._limits = max_head_bytes, max_body_bytes
-        self._buffer = b""
+        self._buffer = bytearray()  # grows in place, as a body may come in a thousand pieces
         self._coming: _Coming | None = None
         self._proof: _Proof | None = None
+        self.is_proven = False
         self.state = State.OPENING
 
     def receive(self, data: bytes) -> list[Event]:
@@ -311,7 +314,7 @@ class Answerer:
             return self._receive(data)
         except Refused:
             self.state = State.ENDED
-            self._buffer, self._coming = b"", None
+            self._buffer, self._coming = bytearray(), None
             raise
 
     @property
@@ -326,7 +329,10 @@ class Answerer:
         self.state = State.RESTING
 
     def _receive(self, data: bytes) -> list[Event]:
-        self._buffer = buffer = self._buffer + data if self._buffer else data
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            buffer = self._buffer
         events: list[Event] = []
         while buffer:
             if self._coming is not None:
@@ -335,10 +341,12 @@ class Answerer:
                 taken = self._take_line(buffer, events)
             if not taken:
                 break
-            self._buffer = buffer = buffer[taken:]
+            buffer = buffer[taken:]
+        if buffer is not self._buffer:
+            self._buffer = bytearray(buffer)
         return events
 
-    def _take_line(self, buffer: bytes, events: list[Event]) -> int:
+    def _take_line(self, buffer: bytes | bytearray, events: list[Event]) -> int:
         if self.state is State.BUSY and buffer[:8] != b"release "[: len(buffer)]:  # FWD-08
             raise Refused("malformed", "something came before the answer")
         end = buffer.find(b"\n", 0, MAX_LINE_BYTES)
@@ -403,19 +411,19 @@ class Answerer:
             "" if address == _NO_ADDRESS else address,
         )
 
-    def _take_request(self, coming: _Coming, buffer: bytes, events: list[Event]) -> int:
+    def _take_request(self, coming: _Coming, buffer: bytes | bytearray, events: list[Event]) -> int:
         if self.state is State.HEAD:
             if len(buffer) < coming.head_bytes:
                 return 0
             # Before its body, so that nobody else has as much held as a body may have.
-            self._check(coming.mac, coming.line, buffer[: coming.head_bytes])
+            self._check(coming.mac, coming.line, bytes(buffer[: coming.head_bytes]))
             self.state = State.BODY
         size = coming.head_bytes + coming.body_bytes
         if len(buffer) < size:
             return 0
         self._coming = None
         self.state = State.BUSY
-        events.append(Event(arrived=Arrived(buffer[:size], coming.address, coming.secure)))
+        events.append(Event(arrived=Arrived(bytes(buffer[:size]), coming.address, coming.secure)))
         return size
 
     def _check(self, mac: str, line: str, head: bytes) -> None:
@@ -423,3 +431,4 @@ class Answerer:
         wanted = self._proof.compute(line.encode(), head)
         if not hmac.compare_digest(mac.encode(), wanted) and wanted != b"-":  # FWD-04
             raise Refused("proof", "a line is not signed with the key of this connection")
+        self.is_proven = True

@@ -16,6 +16,8 @@ MAX_NODES: Final = 1000
 """The most nodes that are known; further ones are ignored."""
 _MAX_ENDED: Final = 1000
 SILENT: Final = "is silent"
+REPLACED: Final = "was replaced"
+"""Why a node has gone; the node that has its name now has joined in the same step."""
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -92,7 +94,7 @@ class Roster:
         self.silent.pop(node.name, None)
         self.departed.pop(node.name, None)
         # A node beats only once its claim to the name has found the one before it silent.
-        news: list[News] = [] if before is None else self._end(node.name, "was replaced")
+        news: list[News] = [] if before is None else self._end(node.name, REPLACED)
         self.peers[node.name] = Peer(node, now)
         return [*news, Joined(node)]
 

@@ -46,7 +46,8 @@ async def reload(here: Identified, **options: Any) -> Plan:
     configuration = put_into(Configuration(identity=prepared.options), own)
     held = Held(configuration, own, {}, TokenTable(), prepared)
     loaded = Loaded(Configuration(identity=IdentityOptions(**options)), {})
-    read = partial(plan, held, loaded, own, Sources(None, {}, {}, {}), runs_control=False)
+    sources = Sources(None, {}, {}, {})
+    read = partial(plan, held, loaded, own, sources, runs_control=False, forwards=False)
     planned: Plan = await trio.to_thread.run_sync(read)
     assert planned.held.identity is not None
     here.service.apply(planned.held.identity)
@@ -285,7 +286,7 @@ def test_what_waits_for_the_restart_is_read_as_well(tmp_path: Path) -> None:
     held = Held(configuration, own, {}, TokenTable())
     loaded = Loaded(Configuration(identity=IdentityOptions(jwt=missing)), {})
     with pytest.raises(ConfigurationError, match="nowhere"):
-        plan(held, loaded, own, Sources(None, {}, {}, {}), runs_control=False)
+        plan(held, loaded, own, Sources(None, {}, {}, {}), runs_control=False, forwards=False)
 
 
 @pytest.mark.req("CFG-09")

@@ -26,7 +26,7 @@ OPENING_S: Final = 2.0
 KEPT_S: Final = 60.0
 """How long a connection is kept that carries nothing; the other side ends it before."""
 REQUEST_S: Final = 10.0
-"""How long a request may take to arrive whose line has come."""
+"""How long a request may take to arrive whose line has come, once anything was proven."""
 _HEAD_BYTES: Final = MAX_HEAD_BYTES + 256
 
 
@@ -75,7 +75,7 @@ class Answering:
         machine, connection = self._machine, self._connection
         if machine.state is State.BUSY and self._http.is_at_rest:
             machine.rest()
-        was_coming = machine.is_coming
+        was_coming = machine.is_coming and machine.is_proven
         try:
             events = machine.receive(data)
         except Refused as refused:
@@ -84,8 +84,6 @@ class Answering:
             connection.write(refused.line)
             connection.finish()
             return
-        if machine.is_coming and not was_coming:
-            connection.set_deadline(trio.current_time() + REQUEST_S)
         for event in events:
             if event.answer:
                 connection.write(event.answer)
@@ -96,6 +94,9 @@ class Answering:
             if event.arrived is not None:
                 self._arrived = event.arrived
                 self._http.receive_data(event.arrived.data)
+        # Until then it has the time of its opening: whoever has recorded a hello can repeat it.
+        if machine.is_coming and machine.is_proven and not was_coming:
+            connection.set_deadline(trio.current_time() + REQUEST_S)
 
     def _take_request(self, request: "Request") -> None:
         arrived, self._arrived = self._arrived, None

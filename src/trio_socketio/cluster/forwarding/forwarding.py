@@ -10,8 +10,9 @@ import trio
 
 from trio_socketio.cluster.forwarding.answering import Answering
 from trio_socketio.cluster.forwarding.counts import REASONS, ForwardingCounts, Kind
+from trio_socketio.cluster.forwarding.passage import has_body
 from trio_socketio.cluster.forwarding.peers import Peers
-from trio_socketio.cluster.forwarding.pool import Ground
+from trio_socketio.cluster.forwarding.pool import Ground, bound_idle
 from trio_socketio.engine.handshake import is_websocket_upgrade
 from trio_socketio.engine.ids import SID_PREFIX_CHARACTERS, is_foreign_sid
 from trio_socketio.engine.server import new_node_name
@@ -117,9 +118,16 @@ class Forwarding:
         self._incoming = incoming = Connections(
             poller, deadlines, self._limits, self._answer, _FULL, counts.http, counts.websocket
         )
-        links = Connections(poller, deadlines, self._limits, _leave)
+        max_idle = bound_idle(self._limits.max_connections)
+        links = Connections(poller, deadlines, _add_idle(self._limits), _leave)
         self._ground = Ground(
-            self._nodes.name, self._nodes.host, links, self.counts, lines, self._credentials
+            self._nodes.name,
+            self._nodes.host,
+            links,
+            self.counts,
+            lines,
+            self._credentials,
+            max_idle,
         )
         self._peers = Peers(self._ground, self.prefix)
         async with (
@@ -131,12 +139,14 @@ class Forwarding:
             self._nodes.reach = self._advertise(addresses), self.prefix
             log.info("listening for other nodes on %s", self._nodes.reach[0])
             resolving.start_soon(self._peers.resolve_names)
-            self._nodes.follow(self._peers)
+            self._nodes.followers.add(self._peers)
             poller.fences.followers.append(self._pass_fence)
             try:
                 yield
             finally:
                 poller.fences.followers.remove(self._pass_fence)
+                for peer in self._peers:
+                    peer.leave("draining")
                 lines.flush()
             resolving.cancel_scope.cancel()
 
@@ -157,7 +167,8 @@ class Forwarding:
         # Nodes are few, and each has many connections.
         self._limits = msgspec.structs.replace(limits, max_connections_per_address=None)
         if self._ground is not None and self._incoming is not None:
-            self._ground.links.apply(self._limits, b"")
+            self._ground.max_idle = bound_idle(self._limits.max_connections)
+            self._ground.links.apply(_add_idle(self._limits), b"")
             self._incoming.apply(self._limits, _FULL)
 
     def _pass_fence(self) -> None:
@@ -229,8 +240,8 @@ class Forwarding:
         if peer is None or self._ground is None or request.method not in ("GET", "POST"):
             return False
         is_upgrade = is_websocket_upgrade(request)
-        if is_upgrade and request.headers.get("content-length", "0") != "0":
-            return False  # no node takes such a handshake
+        if is_upgrade and has_body(request):
+            return False  # what follows its head would be taken for frames
         counts = self.counts
         if is_upgrade and self._ground.is_draining:
             counts.refused["draining"] += 1
@@ -239,6 +250,8 @@ class Forwarding:
             counts.refused["full"] += 1
             return False
         kind = _find_kind(request, is_upgrade=is_upgrade)
+        if kind == "handshake":
+            peer.placed += 1
         max_body_bytes = gate.options.max_http_buffer_size_bytes
         peer.forward(request, gate, kind, max_body_bytes, is_upgrade=is_upgrade)
         return True
@@ -268,15 +281,16 @@ class Forwarding:
         if self._ground is None or self._ground.is_draining:
             return None
         chosen, least = None, self._server.statistics().sessions
+        now = trio.current_time()
         for peer in self._peers or ():
+            if peer.hearing.is_silent or now < peer.unfit_until:
+                continue
             node = self._nodes.find(peer.node.name)
-            if node is None or node.state != "serving" or peer.hearing.is_silent:
+            if node is None or node.state != "serving":
                 continue
             sessions = peer.count_sessions(node)
             if sessions < least and self._peers is not None and self._peers.leads_to(peer):
                 chosen, least = peer, sessions
-        if chosen is not None:
-            chosen.placed += 1
         return chosen
 
     def drain(self) -> list[Callable[[], None]]:
@@ -294,6 +308,12 @@ def _find_kind(request: "Request", *, is_upgrade: bool) -> Kind:
     if is_upgrade:
         return "upgrade"
     return "post" if request.method == "POST" else "poll"
+
+
+def _add_idle(limits: "ConnectionLimits") -> "ConnectionLimits":
+    """Return the bounds of links, among which those that carry nothing must not be in the way."""
+    most = limits.max_connections
+    return msgspec.structs.replace(limits, max_connections=most + bound_idle(most))
 
 
 def _leave(_: "Connection") -> None:

@@ -100,8 +100,7 @@ class Passage:
 
     def begin(self, max_body_bytes: int) -> None:
         """Pass the request on, once its body has come."""
-        headers = self.request.headers
-        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        if has_body(self.request):
             self.request.read_body(max_body_bytes, self._take_body)
         else:
             self._go()
@@ -161,6 +160,7 @@ class Passage:
             if answer.closes:
                 link.end()
             else:
+                link.connection.resume_reading()  # TLS hands over more after _hold_back
                 link.rest()
             self.request.pass_on(data, is_last=True, closes=self._closes)
         elif data:
@@ -178,7 +178,8 @@ class Passage:
         def go_on() -> None:
             if before is not None:
                 before()
-            if client.life is OPEN:
+            # Once the answer is over, the client has another deadline, and the node other users.
+            if self._link is not None and client.life is OPEN:
                 client.set_deadline(inf)
                 node.resume_reading()
 
@@ -229,6 +230,12 @@ class Passage:
             self._gate.refuse_foreign(request)
 
 
+def has_body(request: "Request") -> bool:
+    """Return whether something follows the head of a request that belongs to it."""
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
 def encode_head(request: "Request", body_bytes: int, *, is_upgrade: bool) -> bytes:
     """Write the head of a request anew, in the form that is read fastest.
 
@@ -247,7 +254,7 @@ def encode_head(request: "Request", body_bytes: int, *, is_upgrade: bool) -> byt
         lines.append("host:")
     if is_upgrade:
         lines.append("upgrade:websocket\r\nconnection:Upgrade")
-    elif request.method == "POST":
+    elif body_bytes or request.method == "POST":
         lines.append(f"content-length:{body_bytes}")
     lines.append("\r\n")
     return "\r\n".join(lines).encode("latin-1")

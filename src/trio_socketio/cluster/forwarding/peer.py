@@ -2,14 +2,15 @@
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.cluster.forwarding.counts import REASONS
 from trio_socketio.cluster.forwarding.passage import Gate, Passage
 from trio_socketio.cluster.forwarding.pool import Address, DialFailed, Ground, Pool
-from trio_socketio.protocol.forwarding import PULSE
+from trio_socketio.cluster.forwarding.pulse import Pulse
 from trio_socketio.protocol.hearing import Hearing
 
 if TYPE_CHECKING:
@@ -23,28 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
-class _Pulse:
-    """Asks a peer whether it is at work."""
-
-    def __init__(self, over: "Callable[[], None]") -> None:
-        self._over = over
-        self._link: Link | None = None
-
-    def link_opened(self, link: "Link") -> None:
-        self._link = link
-        link.connection.write(link.dialer.encode_pulse())
-
-    def receive_answer(self, data: bytes) -> None:
-        assert self._link is not None
-        self._over()
-        if data == PULSE:
-            self._link.rest()
-        else:
-            self._link.end()
-
-    def link_lost(self, reason: str) -> None:
-        self._over()
+UNFIT_S: Final = 10.0
+"""How long a node whose request has failed opens no sessions for others. One that cannot be reached
+has the fewest sessions for that very reason, and would be given every newcomer."""
 
 
 class Peer:
@@ -64,6 +46,7 @@ class Peer:
         pool: the connections to it that are no pipes.
         pipes: the connection to it of each WebSocket that leads there, by that of its client.
         placed: how many handshakes it was given since it last told how many sessions it has.
+        unfit_until: until when it opens no sessions for this node, because a request has failed.
     """
 
     def __init__(self, ground: Ground, node: "NodeFacts", address: Address) -> None:
@@ -73,11 +56,12 @@ class Peer:
         self.node = node
         self.pipes: dict[Connection, Connection] = {}
         self.placed = 0
+        self.unfit_until = -inf
         self.pool = Pool(ground, node, address, self.hearing)
         self._ground = ground
         self._passages: dict[Passage, None] = {}
         self._told = node
-        self._pulse: _Pulse | None = None
+        self._pulse = Pulse(self.pool)
 
     @property
     def is_draining(self) -> bool:
@@ -129,6 +113,7 @@ class Peer:
     def passage_failed(self, passage: Passage, reason: str) -> None:
         ground = self._ground
         ground.counts.refused[reason] += 1
+        self.unfit_until = trio.current_time() + UNFIT_S
         kind = f"requests for node {self.node.name} that failed"
         if ground.lines.admits(kind):
             log.warning(
@@ -187,6 +172,12 @@ class Peer:
             *(partial(self.close_pipe, client) for client in self.pipes),
         ]
 
+    def _let_go(self, passage: Passage) -> None:
+        if passage in self._passages:
+            passage.fail("draining")
+        else:  # it was answered meanwhile, perhaps by what has made a pipe of it
+            self.close_pipe(passage.request.connection)
+
     def end(self, reason: str) -> None:
         """End all that leads to this peer."""
         for passage in tuple(self._passages):
@@ -218,25 +209,10 @@ class Peer:
         due = self.hearing.advance(now)
         if due.failed:
             self._ground.links.poller.defer(partial(self._fail, due.failed, "silent"))
-        if due.pulse and self._pulse is None:
-            self._ground.links.poller.defer(self._send_pulse)
+        if due.pulse:
+            self._ground.links.poller.defer(self._pulse.send)
 
     def _fail(self, passages: tuple[Passage, ...], reason: str) -> None:
         for passage in passages:
             if passage in self._passages:  # else it was answered meanwhile
                 passage.fail(reason)
-
-    def _send_pulse(self) -> None:
-        if self._pulse is not None:
-            return
-        self._pulse = pulse = _Pulse(self._end_pulse)
-        try:
-            link = self.pool.take(pulse)
-        except DialFailed:
-            self._pulse = None
-            return
-        if link.dialer.is_open:
-            link.use(pulse)
-
-    def _end_pulse(self) -> None:
-        self._pulse = None

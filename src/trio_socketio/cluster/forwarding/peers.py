@@ -50,6 +50,7 @@ class Peers:
 
     def node_came(self, node: "NodeFacts") -> None:
         """Take a node in."""
+        self._unresolved.pop(node.name, None)
         before = self._peers.get(node.name)
         if before is not None:  # Redis was away, and the node may be the same
             if _is_same(before.node, node):
@@ -79,8 +80,7 @@ class Peers:
             is_cut_off: whether this node hears no other one, so that the node may well live. It is
                 kept for as long as it can be reached.
         """
-        if not is_cut_off:
-            self._unresolved.pop(node.name, None)
+        self._unresolved.pop(node.name, None)  # nothing leads to it yet, and it may come back
         peer = self._peers.get(node.name)
         if peer is None or not _is_same(peer.node, node):
             return

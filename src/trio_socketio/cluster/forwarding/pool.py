@@ -13,18 +13,27 @@ if TYPE_CHECKING:
     from trio_socketio.cluster.forwarding.counts import ForwardingCounts
     from trio_socketio.cluster.forwarding.credentials import Credentials
     from trio_socketio.codec.node_messages import NodeFacts
+    from trio_socketio.net.connection import Connection
     from trio_socketio.protocol.hearing import Hearing
     from trio_socketio.runtime.connections import Connections
     from trio_socketio.runtime.sampling import SampledLog
 
-MAX_IDLE: Final = 1024
-"""How many connections are kept that carry nothing: as many as polls may end at once, such as by a
-broadcast. To dial costs twice as much as a request."""
+_MAX_IDLE: Final = 1024
+_IDLE_SHARE: Final = 8
 
 Address = tuple[int, tuple[Any, ...]]
 """The family, and the address as sockets take it."""
 
 _CONNECTING: Final = frozenset((0, errno.EINPROGRESS, errno.EWOULDBLOCK))
+
+
+def bound_idle(max_connections: int) -> int:
+    """Return how many connections a node keeps that carry nothing, to all others together.
+
+    As many polls may end at once, such as by a broadcast, and to dial costs twice as much as a
+    request. But they count among the connections that the other nodes may have.
+    """
+    return max(1, min(_MAX_IDLE, max_connections // _IDLE_SHARE))
 
 
 class Ground:
@@ -37,9 +46,11 @@ class Ground:
         counts: the numbers to which they add.
         lines: says which failures are logged.
         credentials: prove that this is a node.
+        max_idle: how many connections are kept that carry nothing.
 
     Attributes:
-        is_draining: whether no connection is kept that carries nothing.
+        idle: how many there are.
+        is_draining: whether none is kept any more.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class Ground:
         counts: "ForwardingCounts",
         lines: "SampledLog",
         credentials: "Credentials",
+        max_idle: int,
     ) -> None:
         self.name = name
         self.host = host
@@ -57,6 +69,8 @@ class Ground:
         self.counts = counts
         self.lines = lines
         self.credentials = credentials
+        self.max_idle = max_idle
+        self.idle = 0
         self.is_draining = False
 
 
@@ -102,21 +116,14 @@ class Pool:
         Raises:
             DialFailed: it says why.
         """
-        return self._idle.pop() if self._idle else self._dial(user)
+        if not self._idle:
+            return self._dial(user)
+        self._ground.idle -= 1
+        return self._idle.pop()
 
     def _dial(self, user: User) -> Link:
         ground, node = self._ground, self._node
-        family, where = self._address
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError:  # too many files are open
-            raise DialFailed("full") from None
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if sock.connect_ex(where) not in _CONNECTING:
-            sock.close()
-            raise DialFailed("gone")
-        connection = ground.links.accept(sock, where[0], ground.credentials.client)
+        connection = self._connect()
         if connection is None:
             raise DialFailed("full")
         secret = ground.credentials.secrets[0] if ground.credentials.secrets else b""
@@ -127,8 +134,35 @@ class Pool:
         self._links.add(link)
         return link
 
+    def _connect(self) -> "Connection | None":
+        """Begin to connect; None if there are too many connections.
+
+        Raises:
+            DialFailed: the system has nothing left for one more, or knows no way to this address.
+        """
+        links, (family, where) = self._ground.links, self._address
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # too many files are open
+            raise DialFailed("full") from None
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex(where)
+        except (OSError, OverflowError):  # no port has this number
+            code = errno.EADDRNOTAVAIL
+        if code not in _CONNECTING:
+            sock.close()
+            raise DialFailed("gone")
+        try:
+            return links.accept(sock, where[0], self._ground.credentials.client)
+        except (OSError, MemoryError) as error:  # it has closed the socket
+            raise DialFailed("full") from error
+
     def link_rests(self, link: Link) -> None:
-        if len(self._idle) < MAX_IDLE and not (self._is_closed or self._ground.is_draining):
+        ground = self._ground
+        if ground.idle < ground.max_idle and not (self._is_closed or ground.is_draining):
+            ground.idle += 1
             self._idle.append(link)
         else:
             link.end()
@@ -136,6 +170,7 @@ class Pool:
     def link_over(self, link: Link) -> None:
         self._links.discard(link)
         if link in self._idle:
+            self._ground.idle -= 1
             self._idle.remove(link)
 
     def end_idle(self) -> None:

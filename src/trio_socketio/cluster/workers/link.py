@@ -51,12 +51,10 @@ class Link:
             async with self._sending:
                 if self._is_broken:
                     raise LinkLost("the link is broken")
-                self._is_broken = True  # until all of the line was sent
                 try:
                     await self._send_all(line)
                 except OSError as error:
                     raise LinkLost(f"the link is broken: {error.strerror}") from None
-                self._is_broken = False
             return
         raise LinkLost(f"the other end has taken nothing for {timeout_s:g} s")
 
@@ -64,6 +62,7 @@ class Link:
         left = memoryview(line)
         while left:
             left = left[await self._sock.send(left) :]
+            self._is_broken = bool(left)  # what is sent next would follow half a line
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield the lines that arrive, until the other end has closed the link.

@@ -17,6 +17,7 @@ from trio_socketio.cluster.workers.totals import add_up
 from trio_socketio.codec.worker_messages import WorkerPlace
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.options import group_options
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.forwarding.credentials import Credentials
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         Program,
     )
     from trio_socketio.runtime.endpoints import Endpoint
-    from trio_socketio.runtime.options import StopOptions
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.lifespans import Lifespan
     from trio_socketio.socketio.server import Server
@@ -49,7 +49,6 @@ class Parent:
         count: how many workers there are.
         command: the words that start this program.
         environment: its variables.
-        stop: the options of a stop in stages.
         inherited: the purposes for which systemd has opened sockets.
         starter: starts the workers, in place of one that starts processes.
 
@@ -68,7 +67,6 @@ class Parent:
         count: int,
         command: Sequence[str],
         environment: Mapping[str, str],
-        stop: "StopOptions",
         inherited: Sequence[str] = (),
         starter: Starter | None = None,
     ) -> None:
@@ -85,8 +83,7 @@ class Parent:
         self._sockets: list[socket.socket] = []
         self._shares = Shares.create(count)
         launcher = Launcher(command, environment, self._place_of, self._descriptors)
-        stop_s = stop.delay_s + stop.window_s + 2 * (stop.grace_s + stop.flush_s) + _MORE_S
-        self.workers = Supervision(names, starter or launcher, self._shares.reset, stop_s)
+        self.workers = Supervision(names, starter or launcher, self._shares.reset)
 
     def _place_of(self, index: int, link: int) -> WorkerPlace:
         """Return what a worker is told when it is started."""
@@ -131,6 +128,9 @@ class Parent:
         The lifespans of the app are not entered: they belong to processes that have clients.
         """
         server._lifespans.leave_out(_is_of_app)  # WORK-21
+        stop = group_options(server.options).stop  # of the app, too, which may set it itself
+        stages_s = stop.delay_s + stop.window_s + 2 * (stop.grace_s + stop.flush_s)
+        self.workers.stop_s = stages_s + _MORE_S
         addresses = [sock.getsockname() for sock in self._sockets]
         has_started = False
 

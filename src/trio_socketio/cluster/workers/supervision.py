@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -58,6 +59,7 @@ class Supervision:
 
     Attributes:
         restarts: how often a worker was started again, by reason.
+        stop_s: the same; it may be set before they run.
         unanswered: how many calls of workers were not answered in time.
     """
 
@@ -66,14 +68,14 @@ class Supervision:
         names: Sequence[str],
         starter: Starter,
         on_end: Callable[[int], None],
-        stop_s: float,
+        stop_s: float = inf,
     ) -> None:
         self.restarts = dict.fromkeys(("signal", "exit", "refused", "not started", "asked"), 0)
         self.unanswered = 0
         self._names = names
         self._starter = starter
         self._on_end = on_end
-        self._stop_s = stop_s
+        self.stop_s = stop_s
         self._workers: list[Worker] = []
         self._deaths = Deaths()
         self._served = trio.Event()  # all workers
@@ -147,9 +149,9 @@ class Supervision:
             self._tasks.start_soon(_send_drain, worker.child)
 
     async def _kill_late(self) -> None:
-        await trio.sleep(self._stop_s)
+        await trio.sleep(self.stop_s)
         for worker in self._workers:
-            worker.kill(f"has not stopped within {self._stop_s:g} s, and is killed")  # WORK-14
+            worker.kill(f"has not stopped within {self.stop_s:g} s, and is killed")  # WORK-14
 
     async def _keep(self, worker: Worker) -> None:
         """Run the processes of one worker, one after the other, until the program stops."""
@@ -280,10 +282,10 @@ class Supervision:
         if self._stopping.is_set():
             return False
         self._drain(worker)
-        with trio.move_on_after(self._stop_s) as waiting:
+        with trio.move_on_after(self.stop_s) as waiting:
             await worker.wait_for(lambda state: state is State.DEAD)
         if waiting.cancelled_caught:
-            worker.kill(f"has not stopped within {self._stop_s:g} s, and is killed")
+            worker.kill(f"has not stopped within {self.stop_s:g} s, and is killed")
             await worker.wait_for(lambda state: state is State.DEAD)
         if self._stopping.is_set():
             return False
@@ -302,12 +304,15 @@ class Supervision:
         """
         faults: list[str] = []
         for worker in self._workers:
-            if worker.child is None:  # it reads the configuration when it is started
+            child = worker.child
+            # The next process of a worker reads the configuration when it is started.
+            if child is None or worker.life.state is State.DRAINING:
                 continue
             try:
                 await worker.call("reload", RELOAD_S)
             except WorkerFault as error:
-                faults.append(f"worker {worker.index}: {error}")
+                if worker.child is child:
+                    faults.append(f"worker {worker.index}: {error}")
         return faults
 
     async def ask(self, name: "CallName") -> Mapping[int, Any]:

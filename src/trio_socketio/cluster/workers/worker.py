@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -193,7 +194,10 @@ class WorkerRole:
                 answer = await self._make(program, call)
             # Without a deadline: a parent that stands still takes the answer when it goes on, and
             # makes no further calls until then.
-            await self._link.send(answer, float("inf"))
+            try:
+                await self._link.send(answer, inf)
+            except LocalProtocolError as error:  # such as metrics of very many events
+                await self._link.send(Answer(number=call.number, fault=str(error)), inf)
         except LinkLost as error:
             log.debug("an answer was not sent: %s", error)
         finally:
