@@ -58,6 +58,7 @@ def show(value: Any, max_characters: int = 1000) -> Any:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
+        ({10**5000: 1, 7: 2}, {"int": 1, "7": 2}),
         (None, None),
         (True, True),
         (1.5, 1.5),

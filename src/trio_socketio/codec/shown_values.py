@@ -15,6 +15,7 @@ _CUT: Final = "…"
 _SCALAR: Final = 8
 """What a number or the like counts in characters."""
 _MAX_KEY: Final = 64
+_MAX_KEY_BITS: Final = 128
 _EXACT: Final = 1 << 53
 """Numbers of JavaScript are exact up to this one."""
 
@@ -88,7 +89,7 @@ class _Shortening:
             if len(shown) == MAX_ITEMS or self._left <= 0:
                 shown[_CUT] = f"{len(values) - len(shown):,} more"
                 break
-            name = key if type(key) is str else f"{key}" if type(key) is int else type(key).__name__
+            name = key if type(key) is str else _name_key(key)
             name = _sendable(name if len(name) <= _MAX_KEY else name[:_MAX_KEY] + _CUT)
             self._left -= len(name)
             shown[name] = self.show(value, depth - 1)
@@ -107,6 +108,12 @@ class _Shortening:
         except Exception:  # whatever code of the program raises; to be shown must never fail
             return f"<{type(value).__name__}>"
         return self.show(plain, depth)
+
+
+def _name_key(key: Any) -> str:
+    """Return a key that is not text as it is shown; Python refuses to write very long integers."""
+    is_short = type(key) is int and key.bit_length() <= _MAX_KEY_BITS
+    return str(key) if is_short else type(key).__name__
 
 
 def _sendable(text: str) -> str:

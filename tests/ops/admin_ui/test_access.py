@@ -153,6 +153,38 @@ async def test_an_address_may_try_a_few_passwords_a_minute() -> None:
     assert admin_ui.statistics().refused == {"credentials": 4, "attempts": 1, "busy": 0, "full": 0}
 
 
+@pytest.mark.req("AUI-08")
+@pytest.mark.parametrize(
+    ("one", "other", "is_shared"),
+    [
+        ("2001:db8:0:7::1", "2001:db8:0:7:ffff:1:2:3", True),
+        ("2001:db8:0:7::1", "2001:db8:0:8::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("a:proxy", "a:client", False),
+        ("", "", True),
+    ],
+)
+def test_a_network_of_ipv6_shares_its_attempts(one: str, other: str, is_shared: bool) -> None:
+    assert (entrance._household(one) == entrance._household(other)) is is_shared
+
+
+@pytest.mark.req("AUI-08")
+@trio_test
+async def test_another_address_of_the_network_has_no_attempts_of_its_own() -> None:
+    judge = entrance.Entrance(
+        credentials.NamedTokens((), FakeTokens()), MemorySessions(5.0, trio.current_time), 5, 1
+    )
+    answers = []
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+        with pytest.raises(ConnectRefused) as refused:
+            await judge._judge(None, "ops", "wrong", address)
+        answers.append(str(refused.value))
+    assert [answer == INVALID for answer in answers] == [True, False, True]
+
+
 @pytest.mark.req("AUI-06")
 @trio_test
 async def test_nothing_keeps_the_password() -> None:
@@ -292,6 +324,25 @@ async def test_whoever_has_a_token_that_is_gone_is_put_out() -> None:
             assert config["supportedFeatures"][0] == "EMIT"
 
 
+@pytest.mark.req("AUI-12")
+@trio_test
+async def test_a_token_that_changes_while_its_session_is_saved_counts_as_it_is_now() -> None:
+    class ChangingRedis(FakeRedis):
+        async def execute(self, *arguments: Any, timeout_s: float | None = None) -> Any:
+            if arguments[0] == "SET":
+                admin_ui.use_tokens(FakeTokens([FakeToken("limited", LIMITED.secret, ("emit",))]))
+            return await super().execute(*arguments, timeout_s=timeout_s)
+
+    server = Server()
+    options = AdminUIOptions(auth="token", tokens=("limited",))
+    tokens = FakeTokens([LIMITED])
+    admin_ui = AdminUI(server, options, redis=ChangingRedis(), tokens=tokens)
+    given = {"username": "", "password": LIMITED.secret}
+    async with serving(server) as port, open_admin(port, given) as admin:
+        (config,) = await admin.wait("config")
+    assert config["supportedFeatures"][0] == "EMIT"
+
+
 # -- sessions
 
 
@@ -375,6 +426,27 @@ async def test_redis_is_asked_for_a_short_time_only() -> None:
             raise TimeoutError
 
     assert await RedisSessions(SlowRedis(), 5.0).find("x") is None
+
+
+@trio_test
+async def test_anybody_who_has_sessions_looked_up_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sessions = RedisSessions(FakeRedis(is_away=True), 5.0)
+    for number in range(1000):
+        await sessions.find(str(number))
+    assert 1 <= caplog.text.count("could not be looked up") < 100
+
+
+@trio_test
+async def test_that_everybody_is_let_in_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for options in ({}, {"readonly": True}):
+        server = Server()
+        instrument(server, **options)
+        async with serving(server):
+            pass
+    said = [one.message for one in caplog.records if "lets everybody in" in one.message]
+    assert ["act on clients" in one for one in said] == [True, False]
 
 
 # -- options

@@ -22,7 +22,7 @@ from trio_socketio import (
     SocketDetails,
     Target,
 )
-from trio_socketio.ops.admin_ui import reports, service
+from trio_socketio.ops.admin_ui import reports, service, watching
 from trio_socketio.socketio.room_hooks import WatchedRooms
 from trio_socketio.socketio.rooms import Rooms
 
@@ -264,6 +264,7 @@ async def test_commands_act_on_sockets_and_rooms() -> None:
         ("join", {}, "room"),
         ("join", "/", "user:7"),
         ("leave", "/", "user:7", None),
+        pytest.param(("join", "/", "x" * 20), marks=pytest.mark.req("AUI-34")),
         ("leave", "chat", "room"),
         ("_disconnect", "/", "yes"),
         ("_disconnect", ["/"], True),
@@ -346,6 +347,39 @@ async def test_without_an_administrator_nothing_is_shortened_or_counted() -> Non
     assert (found.admins, found.events_told, found.events_untold) == (0, 0, 0)
 
 
+@pytest.mark.req("AUI-33", "AUI-23")
+@trio_test
+async def test_data_that_has_changed_while_nobody_listened_is_in_the_list_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Any] = []
+
+    def look(watcher: watching.Watcher, socket: Socket) -> tuple[str, bytes]:
+        looks.append(socket)
+        return look_at(watcher, socket)
+
+    look_at = watching.Watcher._look_at
+    monkeypatch.setattr(watching.Watcher, "_look_at", look)
+    server = Server()
+    admin_ui = instrument(server)
+    async with serving(server) as port, joined(port, "websocket") as (_, socket_id):
+        watcher = admin_ui._watcher
+        assert watcher is not None
+        await watcher.look_round()
+        assert len(looks) == 1  # when it joined
+        data = server.of("/").sockets[socket_id].data
+        data["seen"] = 1
+        async with open_admin(port) as admin:
+            (sockets,) = await admin.wait("all_sockets")
+            assert sockets[0]["data"] == {"seen": 1}
+            for _ in range(2):
+                await admin.wait("server_stats")
+            assert "socket_updated" not in admin.names()
+            data["seen"] = 2
+            (changed,) = await admin.wait("socket_updated")
+    assert changed["data"] == {"seen": 2}
+
+
 @pytest.mark.req("AUI-24", "AUI-18")
 @trio_test
 async def test_large_values_are_cut_and_secrets_are_not_shown() -> None:
@@ -366,10 +400,15 @@ async def test_large_values_are_cut_and_secrets_are_not_shown() -> None:
             await client.emit("hello", "y" * 100_000)
             _, _, event, _ = await admin.wait("event_received")
             (updated,) = await admin.wait("socket_updated")
-            headers = [("Cookie", "a=my-secret"), ("Authorization", "Bearer my-secret")]
+            headers = [
+                ("Cookie", "a=my-secret"),
+                ("Authorization", "Bearer my-secret"),
+                ("Referer", "https://app.example/page?code=my-secret"),
+                ("X-Original-URI", "/page#my-secret"),
+            ]
             answer = await engine.poster.request(
                 "GET",
-                "/socket.io/?EIO=4&transport=polling&access_token=my-secret-token&x=1",
+                "/socket.io/?EIO=4&transport=polling&access_token=my-secret-token&sig=my-secret&x=1",
                 headers=headers,
             )
             sid = answer.text.split('"sid":"')[1].split('"')[0]
@@ -386,6 +425,8 @@ async def test_large_values_are_cut_and_secrets_are_not_shown() -> None:
     assert len(str(updated["data"])) < 400
     assert "my-secret" not in str(admin.told)
     assert shown["handshake"]["headers"]["cookie"] == "(hidden)"
+    assert shown["handshake"]["headers"]["referer"] == "https://app.example/page"
+    assert shown["handshake"]["headers"]["x-original-uri"] == "/page"
     assert shown["handshake"]["query"]["access_token"] == "(hidden)"
     assert shown["handshake"]["query"]["x"] == "1"
     assert shown["handshake"]["url"] == "/socket.io/"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.ops.admin_ui.features import Grant
-from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX
+from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX, is_reserved_room
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.handlers import PrivateHandler
 
@@ -98,7 +98,7 @@ class Commands:
         return f"{event!r} was emitted to {_describe(namespace, room)}"
 
     def _join(self, namespace: Any, room: Any, among: Any = None, *_: Any) -> str:
-        self._select(namespace, among).sockets_join(_room(room))
+        self._select(namespace, among).sockets_join(_room_for_others(room))
         return f"{_describe(namespace, among)} has joined {room!r}"
 
     def _leave(self, namespace: Any, room: Any, among: Any = None, *_: Any) -> str:
@@ -133,6 +133,17 @@ def _room(value: Any) -> str:
     if _text("room", value).startswith(USER_ROOM_PREFIX):
         raise _Unusable("the room of a user is for the sockets of that user alone")
     return str(value)
+
+
+def _room_for_others(value: Any) -> str:
+    """Return the name of a room that any sockets may enter: not that of a socket either (AUI-34).
+
+    Which names of 20 characters are ids of sockets on other servers is not known here.
+    """
+    room = _room(value)
+    if is_reserved_room(room):
+        raise _Unusable("a name of 20 characters may be the id of a socket, whose room is its own")
+    return room
 
 
 def _describe(namespace: str, room: str | None) -> str:

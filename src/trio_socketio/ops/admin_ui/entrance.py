@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
@@ -32,6 +33,7 @@ MAX_ADDRESSES: Final = 10_000
 """How many addresses are remembered that have tried passwords."""
 
 _MINUTE_S: Final = 60.0
+_NETWORK_CHARACTERS: Final = 19  # of an IPv6 address that is written out: the first 64 bits
 
 
 class Admission(NamedTuple):
@@ -104,7 +106,8 @@ class Entrance:
         if is_new:
             session_id = draw_session_id()
             await self._sessions.save(session_id, grant.credential)
-            self.admitted[socket] = Admission(grant, session_id)
+            # The tokens may have been changed meanwhile, and with them the grant (AUI-12).
+            self.admitted[socket] = self.admitted[socket]._replace(session_id=session_id)
 
     def _forget(self, socket: "Socket") -> None:
         self.admitted.pop(socket, None)
@@ -124,7 +127,7 @@ class Entrance:
         # The UI asks without any password after a load, to learn whether it has to ask for one.
         if type(username) is not str or type(password) is not str or not password:
             raise self._refusal("credentials", INVALID)
-        wait_s = self._attempts.take(address, self._rate, self._clock())
+        wait_s = self._attempts.take(_household(address), self._rate, self._clock())
         if wait_s:  # AUI-08
             raise self._refusal(
                 "attempts", f"too many attempts from your address: try again in {wait_s:.0f} s"
@@ -157,3 +160,18 @@ class Entrance:
     def _refusal(self, reason: str, message: str) -> ConnectRefused:
         self.refused[reason] += 1
         return ConnectRefused(message)
+
+
+def _household(address: str) -> str:
+    """Return what shares the attempts of an address: with IPv6, the network of 64 bits (AUI-08).
+
+    A single host has all addresses of such a network, and could try a password from each.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except ValueError:  # whatever a trusted proxy has written
+        return address
+    mapped = parsed.ipv4_mapped
+    return parsed.exploded[:_NETWORK_CHARACTERS] if mapped is None else str(mapped)

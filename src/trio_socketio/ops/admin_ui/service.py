@@ -192,6 +192,12 @@ class AdminUI(Observer):
 
     async def _live(self, server: "Server") -> AsyncIterator[None]:
         async with alone(trio.open_nursery()) as tasks:
+            if self._entrance.credentials is None:
+                log.warning(
+                    "the Admin UI lets everybody in who can reach this server%s: set [admin_ui] "
+                    "auth to basic or token unless that is only you",
+                    "" if self._options.readonly else ", and has them act on clients",
+                )
             tasks.start_soon(self._report_forever)
             if self._watcher is not None:
                 tasks.start_soon(self._list_for_all, self._watcher)
@@ -230,6 +236,7 @@ class AdminUI(Observer):
             self._asked = trio.Event()
             waiting = list(self._awaiting)
             self._awaiting.clear()
+            await watcher.catch_up()
             sockets = await self._list_sockets()
             for admin in waiting:
                 if admin.connected:

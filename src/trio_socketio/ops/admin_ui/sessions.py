@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from trio_socketio.errors import TrioSocketIOError
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class RedisSessions:
     def __init__(self, redis: Commands, lasting_s: float) -> None:
         self._redis = redis
         self._lasting = str(max(1, round(lasting_s)))
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     async def save(self, session_id: str, credential: str) -> None:
         command = ("SET", PREFIX + session_id, credential, "EX", self._lasting)
@@ -100,7 +102,9 @@ class RedisSessions:
         try:
             found = await self._redis.execute("GET", PREFIX + session_id, timeout_s=_TIMEOUT_S)
         except (TrioSocketIOError, TimeoutError) as error:
-            log.warning("a session of the Admin UI could not be looked up: %s", error)
+            # Everybody can have a session looked up, so not each of them may write a line.
+            if self._lines.admits("sessions of the Admin UI that could not be looked up"):
+                log.warning("a session of the Admin UI could not be looked up: %s", error)
             return None
         if type(found) is not bytes or len(found) > _MAX_CREDENTIAL:
             return None

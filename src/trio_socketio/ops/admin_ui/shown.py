@@ -1,6 +1,7 @@
 """Sockets as the Admin UI is told of them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +18,12 @@ MAX_VALUE: Final = 512
 MAX_ROOMS: Final = 1000
 
 _SECRET: Final = (
-    "auth", "cookie", "jwt", "key", "pass", "secret", "session", "sid", "signature", "token",
+    "auth", "bearer", "code", "cookie", "credential", "csrf", "jwt", "key", "otp", "pass", "pwd",
+    "secret", "session", "sid", "sig", "ticket", "token", "xsrf",
 )  # fmt: skip
 """The value of a header or parameter with one of these in its name is not shown (AUI-18)."""
+_LOCATIONS: Final = ("referer", "referrer", "uri", "url", "path")
+"""A header with one of these in its name has a URL, whose query may hold secrets, too."""
 _CLIENT_CHARACTERS: Final = 12
 _YEAR_10000_S: Final = 253_402_300_800
 """Other servers may say anything; a time that is not before this is shown as 1970."""
@@ -45,7 +49,7 @@ def show_socket(
         "data": show_data(details.data, max_shown_characters),
         "handshake": {
             "address": handshake.address,
-            "headers": _show_texts(handshake.headers),
+            "headers": _show_texts(handshake.headers, _without_query),
             "query": _show_texts(handshake.query),
             "issued": round(issued_s * 1000),
             "secure": handshake.secure,
@@ -65,13 +69,20 @@ def show_data(data: dict[str, Any], max_shown_characters: int) -> Any:
     return shorten((data,), max_shown_characters)[0]
 
 
-def _show_texts(texts: Mapping[str, str]) -> dict[str, str]:
+def _show_texts(
+    texts: Mapping[str, str], show: Callable[[str, str], str] = lambda _, value: value
+) -> dict[str, str]:
     return {
-        name[:MAX_VALUE]: HIDDEN if _is_secret(name) else value[:MAX_VALUE]
+        name[:MAX_VALUE]: HIDDEN if _has(name, _SECRET) else show(name, value)[:MAX_VALUE]
         for name, value in islice(texts.items(), MAX_HEADERS)
     }
 
 
-def _is_secret(name: str) -> bool:
+def _without_query(name: str, value: str) -> str:
+    """Return a header without the query and the fragment of the URL that it holds (AUI-18)."""
+    return re.split(r"[?#]", value, maxsplit=1)[0] if _has(name, _LOCATIONS) else value
+
+
+def _has(name: str, parts: tuple[str, ...]) -> bool:
     lower = name.lower()
-    return any(part in lower for part in _SECRET) and not lower.startswith("sec-websocket-v")
+    return any(part in lower for part in parts)

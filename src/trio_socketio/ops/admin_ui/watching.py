@@ -5,7 +5,7 @@ and the rooms no hooks.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +53,7 @@ class Watcher(Observer):
         self._max_shown = max_shown_characters
         self._clock = clock
         self._known: dict[Socket, tuple[str, bytes]] = {}  # its transport and data, as last told
+        self._is_behind = False  # nobody listened, so _known may be older than any list
         for namespace in server.namespaces.values():
             self._watch(namespace)
         server.on("new_namespace")(self._watch)
@@ -115,13 +116,14 @@ class Watcher(Observer):
     async def look_round(self) -> None:
         """Tell of the sockets whose data or transport has changed since they were last told.
 
-        Data is a plain dict of the program, and nothing else could see that it changes.
+        Data is a plain dict of the program, and nothing else could see that it changes. While
+        nobody listens, nothing is looked at, as it takes about 10 us for each socket with data.
         """
-        for number, (socket, (transport, data)) in enumerate(list(self._known.items())):
-            if number % _SLICE == _SLICE - 1:
-                await trio.lowlevel.checkpoint()
-            if socket not in self._known:
-                continue
+        if not self._channel.is_heard:
+            self._is_behind = True
+        if self._is_behind:
+            return
+        async for socket, (transport, data) in self._each():
             found = self._look_at(socket)
             if found == (transport, data):
                 continue
@@ -132,6 +134,22 @@ class Watcher(Observer):
             if found[1] != data:
                 shown = show_data(socket.data, self._max_shown)
                 self._channel.tell("socket_updated", {**named, "data": shown})
+
+    async def catch_up(self) -> None:
+        """Look at all sockets before a list of them is sent, if nobody has listened before."""
+        if self._is_behind:
+            async for socket, _ in self._each():
+                self._known[socket] = self._look_at(socket)
+            self._is_behind = False
+
+    async def _each(self) -> AsyncIterator["tuple[Socket, tuple[str, bytes]]"]:
+        """Yield the sockets that are there, with what is known of them, in slices."""
+        for number, socket in enumerate(list(self._known)):
+            if number % _SLICE == _SLICE - 1:
+                await trio.lowlevel.checkpoint()
+            known = self._known.get(socket)
+            if known is not None:
+                yield socket, known
 
     def _look_at(self, socket: "Socket") -> tuple[str, bytes]:
         data = socket._data
