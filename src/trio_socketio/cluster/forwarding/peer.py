@@ -155,12 +155,6 @@ class Peer:
 
     # -- the end
 
-    def _let_go(self, passage: Passage) -> None:
-        if passage.kind == "upgrade":
-            self._fail((passage,), "draining")
-        elif passage in self._passages:
-            passage.release()
-
     def drain(self) -> "list[Callable[[], None]]":
         """Keep nothing that is idle; return what ends each poll, upgrade and pipe under way.
 
@@ -173,10 +167,12 @@ class Peer:
         ]
 
     def _let_go(self, passage: Passage) -> None:
-        if passage in self._passages:
-            passage.fail("draining")
-        else:  # it was answered meanwhile, perhaps by what has made a pipe of it
+        if passage not in self._passages:  # it was answered, perhaps by what has made a pipe of it
             self.close_pipe(passage.request.connection)
+        elif passage.kind == "upgrade":
+            passage.fail("draining")
+        else:
+            passage.release()
 
     def end(self, reason: str) -> None:
         """End all that leads to this peer."""
