@@ -90,7 +90,7 @@ async def test_a_command_serves(line: str, tmp_path: Path) -> None:
 def test_the_commands_of_the_configuration(tmp_path: Path) -> None:
     lines = [line.split() for line in commands() if line.startswith("trio-socketio")]
     others = [line[1:] for line in lines if line[1] not in ("serve", "connect", "ctl")]
-    assert [line[0] for line in others] == ["init", "check-config"]
+    assert [line[0] for line in others] == ["init", "check-config", "size"]
     for line in others:
         done = run_cli(*line, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
