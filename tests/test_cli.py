@@ -191,7 +191,7 @@ def test_help_of_serve_names_every_option_with_its_default() -> None:
 def test_help_names_the_command() -> None:
     ended = run_cli("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    for command in ("serve", "connect", "check-config", "init"):
+    for command in ("serve", "connect", "check-config", "init", "size"):
         assert re.search(rf"^ +{command}\s+\S", ended.stdout, re.MULTILINE)
     assert "--version" in ended.stdout
 

@@ -52,6 +52,7 @@ FLOORS: Final = (
     ("program_system",),
     ("services",),
     ("standalone",),
+    ("sizing",),
     ("cli",),
     ("__main__",),
 )
@@ -175,10 +176,11 @@ ONLY: Final = {
     },
     "descriptors": set(),
     "signals": set(),
+    "sizing": {"errors"},
 }
 APART: Final = ("im",)
 """Floors whose packages do not import one another."""
-PURE: Final = ("codec", "protocol")
+PURE: Final = ("codec", "protocol", "sizing")
 IMPURE: Final = {
     "trio", "socket", "ssl", "time", "random", "logging", "secrets", "os",
     "asyncio", "datetime", "select", "threading", "uuid",

@@ -14,6 +14,9 @@ from trio_socketio.errors import ConfigurationError
 LONGEST_S: Final = 365 * 24 * 60 * 60
 """The longest time that can be given: what is longer is a mistake, such as milliseconds."""
 
+MOST: Final = 1_000_000_000
+"""The largest number of anything that can be asked about."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and which accepts no abbreviated options."""
@@ -163,6 +166,42 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds (above 0, at most {LONGEST_S}, which is a year)"
         )
+    return given
+
+
+def amount(text: str) -> float:
+    """Parse a number of things, or of things a second, that may be zero.
+
+    Raises:
+        ArgumentTypeError: the text is not a number, below zero or above MOST.
+    """
+    given = _number(text)
+    if not 0 <= given <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number (0 to {MOST:,})")
+    return given
+
+
+def positive(text: str) -> float:
+    """Parse a number above zero.
+
+    Raises:
+        ArgumentTypeError: the text is not a number above zero, or it is above MOST.
+    """
+    given = _number(text)
+    if not 0 < given <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number (above 0, at most {MOST:,})")
+    return given
+
+
+def share(text: str) -> float:
+    """Parse a share of a whole.
+
+    Raises:
+        ArgumentTypeError: the text is not a number from 0 to 1.
+    """
+    given = _number(text)
+    if not 0 <= given <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share (0 to 1)")
     return given
 
 

@@ -13,6 +13,7 @@ _USAGES: Final = {
     "serve": "[options]",
     "check-config": "FILE",
     "init": "[FILE | --deploy DIR] [--force]",
+    "size": "--connections N [options]",
 }
 """The arguments in the usage of each command that shares the parser."""
 SUMMARIES: Final = {
@@ -20,6 +21,7 @@ SUMMARIES: Final = {
     "serve": "serve an app, or a small built-in lobby",
     "check-config": "show what is wrong with a configuration file",
     "init": "write an example of a configuration file, or the files of a service",
+    "size": "compute what a load needs: cores, memory, Redis, machines",
     "ctl": "call a method of a running server, or watch it",
 }
 
