@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from ipaddress import ip_network
+from math import inf
 
 import pytest
 import trio
@@ -130,15 +131,20 @@ async def test_a_client_that_takes_nothing_holds_up_the_node_of_its_session() ->
             socket.emit("much", "x" * 50_000)
             await trio.lowlevel.checkpoint()
         await trio.sleep(0.1)
-        (pipe,) = [one for peer in nodes["b"].forwarding._peers or () for one in peer.pipes]
+        ((pipe, link),) = [
+            ends for peer in nodes["b"].forwarding._peers or () for ends in peer.pipes.items()
+        ]
         assert pipe.waiting_bytes < 300_000
+        assert pipe.next_deadline() < inf  # it is not waited for any longer
         for _ in range(100):
             event = await client.receive_event()
             assert event == ["much", "x" * 50_000]
+        await until(lambda: pipe.next_deadline() == inf)
         # And the other way round.
         for number in range(40):
             await client.emit("say", str(number) + "x" * 90_000)
         await until(lambda: len(nodes["a"].said) == 40)
+        await until(lambda: link.next_deadline() == inf)
         await client.aclose()
 
 
@@ -470,7 +476,9 @@ async def test_what_a_node_holds_is_dropped_when_its_lease_has_ended() -> None:
         await until(lambda: nodes["a"].forwarding.counts.taken["poll"] == 1)
         fence = nodes["b"].server._fence
         fence.at = boottime() - 1
+        ends = [one for peer in nodes["b"].forwarding._peers or () for one in peer.pipes.items()]
         assert nodes["b"].runtime.poller.fences.look()
+        assert [(client.closed, node.closed) for client, node in ends] == [(True, True)]
         assert (await http.receive()).status == 400
         with pytest.raises(ConnectionEnded):
             await client.receive()

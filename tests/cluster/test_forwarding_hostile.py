@@ -1,6 +1,7 @@
 """Who is no node gets nothing from a node, and a node that fails fails only what it has."""
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from tests.socketio.serving import until
 from tests.wire import HttpClient
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import Server
+from trio_socketio import Server, ServerOptions
 from trio_socketio.cluster.forwarding.answering import OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials, read_credentials
 from trio_socketio.cluster.forwarding.metrics import ForwardingCollector
@@ -245,6 +246,29 @@ async def test_a_node_that_is_gone_is_an_error_at_once() -> None:
         assert nodes["a"].refused == {"gone": 1}
 
 
+@pytest.mark.req("FWD-30")
+@trio_test
+async def test_what_fails_is_answered_for_the_page_that_has_asked() -> None:
+    """The page of a request of JSONP is named by its Referer."""
+    page = "https://page.example"
+
+    async def behave(stream: trio.SocketStream) -> None:
+        """Close at once."""
+
+    options = ServerOptions(cors_origins=(page,))
+    async with forwarding_nodes("a", options=options) as nodes, false_node(nodes["a"], behave):
+        for target, header in (
+            (target_of(FAKE_SID, j="0"), ("Referer", f"{page}/x")),
+            (target_of(FAKE_SID), ("Origin", page)),
+        ):
+            http = HttpClient(nodes["a"].port)
+            answer = await http.request("GET", target, [header])
+            assert (answer.status, answer.json()) == (400, UNKNOWN)
+            assert answer.headers["access-control-allow-origin"] == page
+            await http.aclose()
+        assert nodes["a"].refused == {"gone": 2}
+
+
 @pytest.mark.req("FWD-20", "FWD-22")
 @trio_test
 async def test_a_poll_that_a_node_is_at_work_on_is_left_alone(fast_clock: MockClock) -> None:
@@ -351,6 +375,42 @@ async def test_a_node_with_a_foreign_certificate_gets_nothing(tmp_path: Path) ->
         await http.aclose()
         await until(lambda: sum(b.refused.values()) == 1)
         assert nodes["a"].forwarding.counts.taken["poll"] == 0
+
+
+@pytest.mark.req("FWD-02", "FWD-42")
+@pytest.mark.parametrize("authority", ["own", "foreign"])
+@trio_test
+async def test_a_node_tells_nothing_to_one_with_a_foreign_certificate(
+    tmp_path: Path, authority: str
+) -> None:
+    """One that asks for no certificate itself, and would have accepted any hello."""
+    own, foreign = trustme.CA(), trustme.CA()
+    own.cert_pem.write_to_path(tmp_path / "ca")
+    own.issue_cert("a").private_key_and_cert_chain_pem.write_to_path(tmp_path / "node")
+    options = ClusterOptions(
+        internal="127.0.0.1:0",
+        internal_tls_cert=tmp_path / "node",
+        internal_tls_ca=tmp_path / "ca",
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    (own if authority == "own" else foreign).issue_cert("fake").configure_cert(context)
+    received = b""
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal received
+        tls = trio.SSLStream(stream, context, server_side=True)
+        with suppress(trio.BrokenResourceError):
+            received += bytes(await tls.receive_some())
+        await trio.aclose_forcefully(tls)
+
+    credentials = read_credentials(options)
+    async with (
+        forwarding_nodes("a", credentials=credentials) as nodes,
+        false_node(nodes["a"], behave),
+    ):
+        assert (await poll(nodes["a"]))[:2] == (400, UNKNOWN)
+        assert nodes["a"].refused == {"gone": 1}
+    assert received.startswith(b"hello ") is (authority == "own")
 
 
 @pytest.mark.req("FWD-31")

@@ -30,6 +30,7 @@ from tests.socketio.serving import until
 from tests.wire import ConnectionEnded, HttpClient, PollingEngine
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import ServerOptions
 from trio_socketio.cluster.forwarding.answering import OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials
 from trio_socketio.cluster.forwarding.peer import Peer
@@ -380,6 +381,35 @@ async def test_nobody_looks_for_a_node_that_went_during_an_outage() -> None:
         peers.node_came(facts)
         peers.node_came(msgspec.structs.replace(facts, pid=2, internal="", sid_prefix=""))
         assert not peers._unresolved
+
+
+@pytest.mark.req("WORK-50")
+@trio_test
+async def test_workers_pass_nothing_on_to_those_of_another_program() -> None:
+    """These have another secret, even if they are on the same machine."""
+    async with forwarding_nodes("a") as nodes:
+        peers = peers_of(nodes["a"])
+        peers._ground.within = "parent"
+        for parent, is_known in (("", False), ("another", False), ("parent", True)):
+            facts = msgspec.structs.replace(facts_of("192.0.2.1:4100"), parent=parent)
+            peers.node_came(facts)
+            assert bool(peers.routes) is is_known
+
+
+@pytest.mark.req("FWD-50")
+@trio_test
+async def test_a_preflight_counts_as_nothing_that_was_refused() -> None:
+    options = ServerOptions(cors_origins=("https://page.example",))
+    async with forwarding_nodes("a", options=options) as nodes:
+        http = HttpClient(nodes["a"].port)
+        headers = [
+            ("Origin", "https://page.example"),
+            ("Access-Control-Request-Method", "POST"),
+        ]
+        answer = await http.request("OPTIONS", target_of("zzzz0123456789abcdef"), headers)
+        assert answer.status == 204
+        assert nodes["a"].refused == {}
+        await http.aclose()
 
 
 @pytest.mark.req("FWD-25")

@@ -14,6 +14,7 @@ from tests.wire import open_client
 from trio.testing import trio_test
 
 from trio_socketio import Server
+from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.cluster.workers.link import Link
 from trio_socketio.cluster.workers.shares import AWAY, Shares
 from trio_socketio.cluster.workers.worker import MAX_CALLS, WorkerRole
@@ -123,11 +124,14 @@ async def working() -> AsyncIterator[tuple[Parent, FakeProgram]]:
     parent.shares.close()
 
 
-@pytest.mark.req("WORK-33")
+@pytest.mark.req("WORK-33", "WORK-50")
 @trio_test
 async def test_it_serves_tells_how_many_connections_it_has_and_drains() -> None:
     async with working() as (parent, program):
         assert parent.role.family == ("a", 0)
+        internal = parent.role.find_internal(ClusterOptions(), None)
+        assert (internal.host, internal.port, internal.within) == ("127.0.0.1", 0, "a")
+        assert internal.credentials.secrets == (parent.shares.secret,)
         assert parent.shares.least() == 0
         async with open_client(parent.port) as client:
             await client.connect()

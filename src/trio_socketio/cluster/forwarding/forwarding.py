@@ -128,6 +128,7 @@ class Forwarding:
             lines,
             self._credentials,
             max_idle,
+            self._internal.within,
         )
         self._peers = Peers(self._ground, self.prefix)
         async with (
@@ -230,6 +231,8 @@ class Forwarding:
     # -- what is passed on to other nodes
 
     def forward(self, request: "Request", gate: "Gate") -> bool:
+        if request.method not in ("GET", "POST"):
+            return False
         sid = request.query.get("sid")
         if sid:
             if not is_foreign_sid(sid, self.prefix):
@@ -237,7 +240,7 @@ class Forwarding:
             peer = self._find_peer(request, sid)
         else:
             peer = self._choose_peer(request)
-        if peer is None or self._ground is None or request.method not in ("GET", "POST"):
+        if peer is None or self._ground is None:
             return False
         is_upgrade = is_websocket_upgrade(request)
         if is_upgrade and has_body(request):

@@ -20,12 +20,14 @@ class Internal(NamedTuple):
         host, port: the address; port 0 takes a free one.
         credentials: by what the nodes know one another.
         advertise: ``HOST:PORT``, which other nodes are told; None means where it listens.
+        within: the node whose workers alone have these credentials; empty if all nodes have them.
     """
 
     host: str
     port: int
     credentials: Credentials
     advertise: str | None = None
+    within: str = ""
 
 
 def find_internal(
@@ -49,9 +51,14 @@ def find_internal(
     return Internal(host, port, credentials, advertise)
 
 
-def among_workers(secret: bytes) -> Internal:
-    """Return what workers use among themselves where nothing is configured (WORK-50)."""
-    return Internal(_LOOPBACK, 0, Credentials((secret,)))
+def among_workers(secret: bytes, parent: str) -> Internal:
+    """Return what workers use among themselves where nothing is configured (WORK-50).
+
+    Args:
+        secret: of their parent.
+        parent: its node.
+    """
+    return Internal(_LOOPBACK, 0, Credentials((secret,)), within=parent)
 
 
 def _shift(option: str, address: str, worker: int) -> tuple[str, int]:

@@ -59,6 +59,8 @@ class Peers:
             self._drop(before)
         if not (node.internal and node.sid_prefix):
             return
+        if self._ground.within not in ("", node.parent):
+            return  # WORK-50: the workers of another program have another secret
         address = read_address(node.internal)
         if node.host != self._ground.host and _is_loopback(address):
             return  # FWD-52: it means other workers on its own machine

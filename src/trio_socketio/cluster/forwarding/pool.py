@@ -47,6 +47,7 @@ class Ground:
         lines: says which failures are logged.
         credentials: prove that this is a node.
         max_idle: how many connections are kept that carry nothing.
+        within: the node whose workers alone are peers; empty if all nodes are.
 
     Attributes:
         idle: how many there are.
@@ -62,6 +63,7 @@ class Ground:
         lines: "SampledLog",
         credentials: "Credentials",
         max_idle: int,
+        within: str = "",
     ) -> None:
         self.name = name
         self.host = host
@@ -70,6 +72,7 @@ class Ground:
         self.lines = lines
         self.credentials = credentials
         self.max_idle = max_idle
+        self.within = within
         self.idle = 0
         self.is_draining = False
 

@@ -101,7 +101,7 @@ class WorkerRole:
         self, options: "ClusterOptions", credentials: "Credentials | None"
     ) -> Internal:
         configured = find_internal(options, credentials, self.index)
-        return configured or among_workers(self._secret)
+        return configured or among_workers(self._secret, self.family.parent)
 
     @asynccontextmanager
     async def opened(
