@@ -96,6 +96,21 @@ def test_two_windows_talk(windows: Windows, transport: str) -> None:
     assert ann.evaluate("$('#dashboard').href").startswith("http://127.0.0.1:")
 
 
+def test_a_message_that_is_written_before_the_room_is_there_stays(windows: Windows) -> None:
+    ann = windows.enter("ann")
+    kept = ann.evaluate("""(() => {
+      const room = state.room;
+      state.room = "";
+      $("#text").value = "early";
+      $("#say").requestSubmit();
+      state.room = room;
+      return $("#text").value;
+    })()""")
+    assert kept == "early"
+    ann.evaluate("$('#say').requestSubmit()")
+    assert ann.wait_for(f"{TEXTS}.length && {TEXTS}") == ["early"]
+
+
 def test_rooms_are_joined_and_left(windows: Windows) -> None:
     ann, bob = windows.enter("ann"), windows.enter("bob")
     bob.evaluate("$('#new-room').value = 'kitchen'; $('.add').requestSubmit()")
@@ -132,7 +147,7 @@ def test_the_same_name_takes_the_seat_over(windows: Windows) -> None:
 def test_a_name_that_is_refused_says_why(windows: Windows) -> None:
     page = windows.show()
     page.evaluate("enter('\\u202eann')")
-    page.wait_for("$('#refused').textContent.includes('printable characters only')")
+    page.wait_for("$('#refused').textContent.includes('a name cannot have the character U+202E')")
     log_in(page, "ann")
 
 

@@ -108,8 +108,14 @@ def test_the_numbers_are_shown_without_a_token_on_this_machine(
 
 @pytest.mark.req("PAGE-21", "PAGE-22")
 def test_the_token_stays_in_the_tab_and_in_a_header(page: Page, server: Operated) -> None:
+    page.evaluate(
+        "window.sent = []; window.fetch = ((real) => (url, given) => {"
+        "sent.push(url, given.body ?? ''); return real(url, given); })(window.fetch); 0"
+    )
     sign_in(page)
     page.wait_for("$('#who').textContent === 'token all'")
+    assert "/rpc" in page.evaluate("sent")
+    assert not any(SECRET in one for one in page.evaluate("sent"))
     assert page.evaluate("sessionStorage.token") == SECRET
     assert (
         page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href").find(SECRET)
@@ -354,6 +360,34 @@ def test_every_view_is_accessible_and_fits(page: Page, server: Operated) -> None
             assert not is_too_wide(page), tab
         page.evaluate("select('overview')")
         shot(page, "dashboard-narrow")
+
+
+@pytest.mark.req("PAGE-22")
+def test_what_arrives_after_signing_out_is_not_kept(page: Page) -> None:
+    sign_in(page)
+    page.evaluate("select('namespaces')")
+    shows(page, "the program")
+    found = page.evaluate("""(async () => {
+      const asked = [identify(), namespaces.read({}), readDepartures()];
+      signOut();
+      await Promise.all(asked);
+      return [state.grant, namespaces.items, departed.items, sessionStorage.length];
+    })()""")
+    assert found == [None, [], [], 0]
+
+
+def test_refusals_of_less_than_a_minute_are_counted_and_not_projected(page: Page) -> None:
+    page.wait_for("state.samples.length > 1")
+    assert (
+        page.evaluate("""(() => {
+      const at = Date.now();
+      const one = (ago_s, refused) => ({...state.samples.at(-1), at: at - ago_s * 1000, refused});
+      state.samples = [one(6, 1), one(4, 1), one(2, 3), one(0, 3)];
+      drawOverview($("#panel-overview"));
+      return document.querySelectorAll(".tile .value")[6].textContent;
+    })()""")
+        == "2"
+    )
 
 
 def test_the_keyboard_is_enough(page: Page) -> None:

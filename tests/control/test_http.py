@@ -250,6 +250,7 @@ async def test_the_server_cannot_call_back_over_http(tmp_path: Path) -> None:
         assert answer["error"]["code"] == Code.INVALID_REQUEST
         granted = (await post(http, call("auth", token=SECRET))).json()["result"]
         assert granted["name"] == "web"
+        assert (await post(http, call("auth"))).json()["result"] == granted
         wrong = (await post(http, call("auth", token="x"))).json()["error"]
         assert wrong["code"] == Code.UNAUTHORIZED
 

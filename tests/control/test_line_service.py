@@ -341,6 +341,7 @@ async def test_tcp_needs_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         async with tcp_peer(where) as raw:
             assert raw.greeting["params"]["needs_token"] is True
             assert (await raw.fail("system.info"))["code"] == Code.UNAUTHORIZED
+            assert (await raw.fail("auth"))["code"] == Code.UNAUTHORIZED
             assert (await raw.call("auth", token="r" * 32)) == {
                 "name": "reader",
                 "methods": ["rooms.list", "system.*"],
@@ -350,6 +351,7 @@ async def test_tcp_needs_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             assert error["code"] == Code.FORBIDDEN
             assert error["data"] == {"method": "emit"}
             await raw.call("rpc.discover")
+            assert (await raw.call("auth"))["name"] == "reader"
             await raw.call("auth", token="o" * 32)
             assert (await raw.call("emit", event="a", all=True))["reached"] == 0
         assert "has the token reader" in caplog.text

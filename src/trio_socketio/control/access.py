@@ -3,6 +3,7 @@
 import msgspec
 
 from trio_socketio.control.caller import Caller
+from trio_socketio.control.failures import unauthorized
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.refusals import Refusals
 from trio_socketio.control.tokens import Grant, TokenTable
@@ -60,12 +61,14 @@ class AccessMethods:
     """The method auth."""
 
     @rpc("auth")
-    def auth(self, token: str, caller: Caller) -> Granted:
+    def auth(self, caller: Caller, token: str | None = None) -> Granted:
         """Identify the caller by a token. A TCP connection has to call this first.
 
         Args:
-            token: the secret.
             caller: makes the call.
+            token: the secret; null asks what the caller may do already, by a header or a socket.
         """
-        grant = caller.authenticate(token)
+        grant = caller.grant if token is None else caller.authenticate(token)
+        if grant is None:
+            raise unauthorized("no token was given")
         return Granted(name=grant.name, methods=list(grant.methods))

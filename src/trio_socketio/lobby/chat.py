@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary, ref
 
 import trio
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.http.pages import Page
 from trio_socketio.im.presence import Entries, Entry, MemoryStore, Presence
@@ -182,7 +183,12 @@ def take_name(joining: Joining) -> None:
         return
     if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME or name != name.strip():
         raise ConnectRefused(f"a name has 1 to {MAX_NAME} characters, without blanks around it")
-    joining.identify(name)  # which refuses characters that no name can have
+    unfit = unfit_character(name)
+    if unfit:
+        raise ConnectRefused(f"a name cannot have the character {unfit}")
+    if not any(one.isprintable() and not one.isspace() for one in name):
+        raise ConnectRefused("a name needs a character that can be seen")
+    joining.identify(name)
 
 
 def _show(entry: Entry) -> dict[str, Any]:
