@@ -8,7 +8,10 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCUMENTS: Final = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("spec/**/*.md"), ROOT / "bench" / "README.md"]
+    [
+        *(path for place in ("*.md", ".github/*.md", "spec/**/*.md") for path in ROOT.glob(place)),
+        ROOT / "bench" / "README.md",
+    ]
 )
 _LINK: Final = re.compile(r"\]\((?!https?:)([^)#]+)")
 
@@ -17,6 +20,15 @@ _LINK: Final = re.compile(r"\]\((?!https?:)([^)#]+)")
 def test_links_lead_to_files(document: Path) -> None:
     links = _LINK.findall(document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_contributors_are_told_of_commands_that_exist() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    named = {*re.findall(r"\bmake ([a-z-]+)", text)}
+    assert len(named) > 10
+    assert named <= {*targets.split()}
 
 
 def test_the_readme_shows_a_test_for_every_feature() -> None:
