@@ -22,15 +22,6 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-def test_contributors_are_told_of_commands_that_exist() -> None:
-    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    named = {*re.findall(r"\bmake ([a-z-]+)", text)}
-    assert len(named) > 10
-    assert named <= {*targets.split()}
-
-
 def test_the_readme_shows_a_test_for_every_feature() -> None:
     _, _, section = (
         (ROOT / "README.md").read_text(encoding="utf-8").partition("## What Socket.IO has")
