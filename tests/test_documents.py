@@ -8,7 +8,10 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCUMENTS: Final = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("spec/**/*.md"), ROOT / "bench" / "README.md"]
+    [
+        *(path for place in ("*.md", ".github/*.md", "spec/**/*.md") for path in ROOT.glob(place)),
+        ROOT / "bench" / "README.md",
+    ]
 )
 _LINK: Final = re.compile(r"\]\((?!https?:)([^)#]+)")
 

@@ -60,6 +60,7 @@ class Place:
     port: int = field(default_factory=free_port)
     admin: int = field(default_factory=free_port)
     internal: int = field(default_factory=free_port)
+    certbot: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
@@ -111,8 +112,9 @@ class Place:
 
     def _with_ports(self, text: str) -> str:
         ports = {"3000": self.port, "9100": self.admin, "80": self.http, "443": self.https}
+        ports["8888"] = self.certbot
         return re.sub(
-            r"(?<=:)(?:80|443)\b|\b(?:80|443)(?=;| ssl)|\b(?:3000|9100)\b",
+            r"(?<=:)(?:80|443)\b|\b(?:80|443)(?=;| ssl)|\b(?:3000|9100|8888)\b",
             lambda found: str(ports[found[0]]),
             text,
         )

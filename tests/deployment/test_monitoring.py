@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from tests.balancers.balancing import find
 from tests.deployed_files import FILES, alerts, expressions
+from tests.test_deploy_guide import blocks
 
 LABELS = {"job": "trio-socketio", "instance": "a:9100"}
 
@@ -154,3 +156,15 @@ def test_each_alert_is_told_when_it_should_be_and_none_otherwise(tmp_path: Path)
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
     promtool("test", "rules", "tests.yaml", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("code", blocks("yaml"))
+def test_prometheus_understands_the_configurations_of_the_guide(code: str, tmp_path: Path) -> None:
+    for path in ("/etc/prometheus/rules/trio-socketio.yaml", "/etc/prometheus/private-ca.pem"):
+        code = code.replace(path, Path(path).name)
+    code = code.replace("/etc/prometheus/trio-socketio.token", "token")
+    (tmp_path / "trio-socketio.yaml").write_text(FILES["prometheus-rules.yaml"])
+    (tmp_path / "token").write_text("0123456789abcdef")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "private-ca.pem"))
+    (tmp_path / "prometheus.yml").write_text(code)
+    promtool("check", "config", "prometheus.yml", cwd=tmp_path)

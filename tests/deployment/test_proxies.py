@@ -83,6 +83,25 @@ async def test_what_the_proxy_tells_of_clients(proxy: str, place: Place) -> None
         await nodes["a"].wait_logged("opened: polling from 127.0.0.1")
         redirected = await get(place.http, "/socket.io/?EIO=4")
         assert redirected.status == 301
+        await prove_the_name(place)
+
+
+async def prove_the_name(place: Place) -> None:
+    """Be certbot: nginx serves what it has written, and HAProxy asks it."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.0 200 OK\r\n\r\nproof")
+
+    challenge = place.folder / "acme" / ".well-known" / "acme-challenge" / "token"
+    challenge.parent.mkdir(parents=True)
+    challenge.write_text("proof")
+    listeners = await trio.open_tcp_listeners(place.certbot, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, listeners)
+        assert (await get(place.http, "/.well-known/acme-challenge/token")).text == "proof"
+        nursery.cancel_scope.cancel()
 
 
 @trio_test
@@ -224,7 +243,6 @@ async def test_clients_wait_for_the_service_while_it_restarts(proxy: str, place:
                 await first.wait_url()
                 await crowd.grow(clients, 200)
                 assert await first.end() == 0
-            assert len(crowd.lost()) == 200
 
             async def come() -> None:
                 await ask(place, "/socket.io/?EIO=4&transport=polling")
