@@ -13,6 +13,7 @@ from tests.cluster.false_nodes import (
     UNKNOWN,
     connect,
     false_node,
+    open_as,
     poll,
     read_all,
     welcome,
@@ -31,14 +32,16 @@ from tests.wire import ConnectionEnded, HttpClient, PollingEngine
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import ServerOptions
-from trio_socketio.cluster.forwarding.answering import OPENING_S
+from trio_socketio.cluster.forwarding.answering import KEPT_S, OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials
+from trio_socketio.cluster.forwarding.link import IDLE_S
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.peers import Peers
 from trio_socketio.cluster.forwarding.pipe import HELD_BYTES
 from trio_socketio.codec.node_messages import Beat, NodeFacts
 from trio_socketio.protocol.connection import ON, PAUSED
-from trio_socketio.protocol.forwarding import Dialer
+from trio_socketio.protocol.forwarding import PULSE, Dialer
+from trio_socketio.runtime.options import ConnectionLimits
 
 OTHER = Credentials((b"a secret of another cluster, too",))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -322,6 +325,19 @@ async def test_connections_that_carry_nothing_are_in_nobodys_way() -> None:
         assert ground.idle == 0
 
 
+@pytest.mark.req("FWD-15")
+@trio_test
+async def test_nodes_may_have_more_connections_than_one_address_of_clients() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        for node in nodes.values():
+            limits = ConnectionLimits(max_connections=100, max_connections_per_address=1)
+            node.forwarding.limit(limits)
+        for _ in range(3):
+            client = await upgraded(nodes, nodes["a"], nodes["b"])
+            await client.connect()
+        assert nodes["a"].forwarding.incoming_count == 3
+
+
 @pytest.mark.req("FWD-05")
 @trio_test
 async def test_a_recorded_hello_does_not_buy_the_time_of_a_request(fast_clock: MockClock) -> None:
@@ -410,6 +426,49 @@ async def test_a_preflight_counts_as_nothing_that_was_refused() -> None:
         assert answer.status == 204
         assert nodes["a"].refused == {}
         await http.aclose()
+
+
+@pytest.mark.req("FWD-08")
+@trio_test
+async def test_a_connection_that_carries_nothing_is_kept_for_a_while(
+    fast_clock: MockClock,
+) -> None:
+    """The side that has dialed lets go of it first, so that no request meets its end."""
+    async with forwarding_nodes("a", "b") as nodes:
+        http = HttpClient(nodes["b"].port)
+        sid = await open_sid(nodes["a"])
+        assert (await http.request("POST", target_of(sid), body=b"40/none,")).status == 200
+        (link,) = peer_of(nodes["b"]).pool._idle
+        left_s = link.connection.next_deadline() - trio.current_time()
+        assert IDLE_S - 5 < left_s <= IDLE_S < KEPT_S
+        await http.aclose()
+        # A pulse proves as much as a request.
+        dialer, stream = await open_as(nodes["a"])
+        for _ in range(2):
+            await stream.send_all(dialer.encode_pulse())
+            assert await stream.receive_some() == PULSE
+            await trio.sleep(2 * OPENING_S)
+        await stream.aclose()
+
+
+@pytest.mark.req("FWD-12")
+@trio_test
+async def test_a_connection_that_the_other_node_closes_is_not_used_again() -> None:
+    connections = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await welcome(stream)
+        await stream.receive_some()
+        await stream.send_all(ANSWER.replace(b"Content", b"Connection: close\r\nContent"))
+        await trio.sleep_forever()
+
+    async with forwarding_nodes("a") as nodes, false_node(nodes["a"], behave):
+        for number in (1, 2):
+            assert (await poll(nodes["a"]))[:2] == (200, {})
+            assert connections == number
+            assert not peer_of(nodes["a"]).pool._links
 
 
 @pytest.mark.req("FWD-25")
