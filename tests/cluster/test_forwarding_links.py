@@ -43,6 +43,7 @@ from trio_socketio.codec.node_messages import Beat, NodeFacts
 from trio_socketio.protocol.connection import ON, PAUSED
 from trio_socketio.protocol.forwarding import PULSE, Dialer
 from trio_socketio.runtime.options import ConnectionLimits
+from trio_socketio.socketio.measures import take_load
 
 OTHER = Credentials((b"a secret of another cluster, too",))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -166,6 +167,37 @@ async def test_a_node_that_cannot_be_reached_is_not_given_every_newcomer() -> No
         for engine in engines:
             await engine.aclose()
         await http.aclose()
+
+
+@pytest.mark.req("FWD-34")
+@trio_test
+async def test_a_node_that_drains_is_given_no_newcomers() -> None:
+    async with forwarding_nodes("a", "b", place="least") as nodes:
+        await until(lambda: [one.state for one in nodes["a"].nodes.others()] == ["serving"])
+        engines = [await PollingEngine.open(nodes["a"].port)]
+        assert nodes["a"].sessions
+        (facts,) = nodes["a"].nodes.others()
+        draining = msgspec.structs.replace(facts, state="draining")
+        nodes["a"].nodes._receive(Beat(node=draining, number=1))
+        engines.append(await PollingEngine.open(nodes["a"].port))
+        assert [len(node.sessions) for node in nodes.values()] == [2, 0]
+        for engine in engines:
+            await engine.aclose()
+
+
+@pytest.mark.req("FWD-13")
+@trio_test
+async def test_what_a_websocket_of_another_node_carries_is_counted() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        client = await upgraded(nodes, nodes["a"], nodes["b"])
+        await client.connect()
+        before = (await take_load(nodes["a"].server)).traffic
+        for number in range(5):
+            await client.emit("say", number, ack_id=number)
+            await client.receive()
+        after = (await take_load(nodes["a"].server)).traffic
+        assert after.packets_in - before.packets_in == 5
+        assert (await take_load(nodes["b"].server)).traffic.packets_in == 0
 
 
 @pytest.mark.req("FWD-22")
