@@ -1,5 +1,6 @@
 """Connections between nodes are let go of in time, and not before, whatever has become of them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -13,6 +14,7 @@ from tests.cluster.false_nodes import (
     UNKNOWN,
     connect,
     false_node,
+    open_as,
     poll,
     read_all,
     welcome,
@@ -31,14 +33,17 @@ from tests.wire import ConnectionEnded, HttpClient, PollingEngine
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import ServerOptions
-from trio_socketio.cluster.forwarding.answering import OPENING_S
+from trio_socketio.cluster.forwarding.answering import KEPT_S, OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials
+from trio_socketio.cluster.forwarding.link import IDLE_S
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.peers import Peers
 from trio_socketio.cluster.forwarding.pipe import HELD_BYTES
 from trio_socketio.codec.node_messages import Beat, NodeFacts
 from trio_socketio.protocol.connection import ON, PAUSED
-from trio_socketio.protocol.forwarding import Dialer
+from trio_socketio.protocol.forwarding import PULSE, Dialer
+from trio_socketio.runtime.options import ConnectionLimits
+from trio_socketio.socketio.measures import take_load
 
 OTHER = Credentials((b"a secret of another cluster, too",))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -106,7 +111,7 @@ async def test_a_node_is_heard_again_though_all_kept_connections_are_dead(
         dead.set()
         status, body, took_s = await poll(nodes["a"])
         assert (status, body) == (400, UNKNOWN)
-        assert took_s < 2.0
+        assert took_s < 4.0
         await trio.sleep(3.0)
         assert (await poll(nodes["a"]))[:2] == (200, {})
 
@@ -162,6 +167,37 @@ async def test_a_node_that_cannot_be_reached_is_not_given_every_newcomer() -> No
         for engine in engines:
             await engine.aclose()
         await http.aclose()
+
+
+@pytest.mark.req("FWD-34")
+@trio_test
+async def test_a_node_that_drains_is_given_no_newcomers() -> None:
+    async with forwarding_nodes("a", "b", place="least") as nodes:
+        await until(lambda: [one.state for one in nodes["a"].nodes.others()] == ["serving"])
+        engines = [await PollingEngine.open(nodes["a"].port)]
+        assert nodes["a"].sessions
+        (facts,) = nodes["a"].nodes.others()
+        draining = msgspec.structs.replace(facts, state="draining")
+        nodes["a"].nodes._receive(Beat(node=draining, number=1))
+        engines.append(await PollingEngine.open(nodes["a"].port))
+        assert [len(node.sessions) for node in nodes.values()] == [2, 0]
+        for engine in engines:
+            await engine.aclose()
+
+
+@pytest.mark.req("FWD-13")
+@trio_test
+async def test_what_a_websocket_of_another_node_carries_is_counted() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        client = await upgraded(nodes, nodes["a"], nodes["b"])
+        await client.connect()
+        before = (await take_load(nodes["a"].server)).traffic
+        for number in range(5):
+            await client.emit("say", number, ack_id=number)
+            await client.receive()
+        after = (await take_load(nodes["a"].server)).traffic
+        assert after.packets_in - before.packets_in == 5
+        assert (await take_load(nodes["b"].server)).traffic.packets_in == 0
 
 
 @pytest.mark.req("FWD-22")
@@ -322,6 +358,57 @@ async def test_connections_that_carry_nothing_are_in_nobodys_way() -> None:
         assert ground.idle == 0
 
 
+@pytest.mark.req("FWD-20")
+@trio_test
+async def test_connections_to_a_silent_node_do_not_pile_up(fast_clock: MockClock) -> None:
+    connections = ended = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections, ended
+        connections += 1
+        await stream.receive_some()  # it says nothing
+        with suppress(trio.BrokenResourceError):
+            await stream.receive_some()
+        ended += 1
+
+    async with forwarding_nodes("a") as nodes, false_node(nodes["a"], behave):
+        assert (await poll(nodes["a"]))[:2] == (400, UNKNOWN)
+        await trio.sleep(8.0)
+        assert connections > 3  # it is asked again and again
+        assert connections - ended <= 2
+
+
+@pytest.mark.req("FWD-15")
+@trio_test
+async def test_requests_and_websockets_have_one_bound() -> None:
+    async with forwarding_nodes("a") as nodes:
+        await nodes.start("b", max_connections=2)
+        await nodes.wait_known()
+        await upgraded(nodes, nodes["a"], nodes["b"])
+        waiting = HttpClient(nodes["b"].port)
+        await waiting.send("GET", target_of(await open_sid(nodes["a"])))
+        await until(lambda: nodes["b"].forwarding.counts.passed["poll"] == 1)
+        http = HttpClient(nodes["b"].port)
+        answer = await http.request("GET", target_of(await open_sid(nodes["a"])))
+        assert (answer.status, answer.json()) == (400, UNKNOWN)
+        assert nodes["b"].refused == {"full": 1}
+        await http.aclose()
+        await waiting.aclose()
+
+
+@pytest.mark.req("FWD-15")
+@trio_test
+async def test_nodes_may_have_more_connections_than_one_address_of_clients() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        for node in nodes.values():
+            limits = ConnectionLimits(max_connections=100, max_connections_per_address=1)
+            node.forwarding.limit(limits)
+        for _ in range(3):
+            client = await upgraded(nodes, nodes["a"], nodes["b"])
+            await client.connect()
+        assert nodes["a"].forwarding.incoming_count == 3
+
+
 @pytest.mark.req("FWD-05")
 @trio_test
 async def test_a_recorded_hello_does_not_buy_the_time_of_a_request(fast_clock: MockClock) -> None:
@@ -410,6 +497,49 @@ async def test_a_preflight_counts_as_nothing_that_was_refused() -> None:
         assert answer.status == 204
         assert nodes["a"].refused == {}
         await http.aclose()
+
+
+@pytest.mark.req("FWD-08")
+@trio_test
+async def test_a_connection_that_carries_nothing_is_kept_for_a_while(
+    fast_clock: MockClock,
+) -> None:
+    """The side that has dialed lets go of it first, so that no request meets its end."""
+    async with forwarding_nodes("a", "b") as nodes:
+        http = HttpClient(nodes["b"].port)
+        sid = await open_sid(nodes["a"])
+        assert (await http.request("POST", target_of(sid), body=b"40/none,")).status == 200
+        (link,) = peer_of(nodes["b"]).pool._idle
+        left_s = link.connection.next_deadline() - trio.current_time()
+        assert IDLE_S - 5 < left_s <= IDLE_S < KEPT_S
+        await http.aclose()
+        # A pulse proves as much as a request.
+        dialer, stream = await open_as(nodes["a"])
+        for _ in range(2):
+            await stream.send_all(dialer.encode_pulse())
+            assert await stream.receive_some() == PULSE
+            await trio.sleep(2 * OPENING_S)
+        await stream.aclose()
+
+
+@pytest.mark.req("FWD-12")
+@trio_test
+async def test_a_connection_that_the_other_node_closes_is_not_used_again() -> None:
+    connections = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await welcome(stream)
+        await stream.receive_some()
+        await stream.send_all(ANSWER.replace(b"Content", b"Connection: close\r\nContent"))
+        await trio.sleep_forever()
+
+    async with forwarding_nodes("a") as nodes, false_node(nodes["a"], behave):
+        for number in (1, 2):
+            assert (await poll(nodes["a"]))[:2] == (200, {})
+            assert connections == number
+            assert not peer_of(nodes["a"]).pool._links
 
 
 @pytest.mark.req("FWD-25")

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import trio
@@ -119,6 +120,31 @@ async def test_a_connection_that_another_takes_is_left_to_it(
         assert len(accepted) == 0
         for sock in (*clients, *others.socks):
             sock.close()
+
+
+@pytest.mark.req("WORK-30")
+@trio_test
+async def test_it_looks_at_the_others_before_each_connection(
+    accepted: Accepted, autojump_clock: MockClock
+) -> None:
+    """Those that wait must not be taken in one go by the first that wakes."""
+
+    class Ahead(FakeBalance):
+        def is_ahead(self, count: int) -> bool:
+            return count > 1
+
+    (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+    with listener:
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_fairly, listener, accepted.add, Ahead(), accepted.__len__)
+            await accepted.wait(5)
+            nursery.cancel_scope.cancel()
+        for sock in clients:
+            sock.close()
+    gaps = [later - sooner for sooner, later in pairwise(accepted.times)]
+    assert gaps[0] < LEAVE_S
+    assert min(gaps[1:]) >= LEAVE_S
 
 
 @pytest.mark.req("WORK-34")

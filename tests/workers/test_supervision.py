@@ -77,9 +77,12 @@ def test_a_worker_that_dies_is_started_again_and_the_log_says_why(
         fake, ended = FakeWorkers(), list[int]()
         async with supervised(fake, 2, ended) as workers:
             await workers.wait_serving()
+            fake.of(2)[0].say(Count(connections=7))
             await trio.sleep(12.5)
+            assert workers.count_connections() == 7
             fake.of(2)[0].kill()
             await trio.sleep(0.1)
+            assert workers.count_connections() == 0
             assert ended == [2]
             assert states(workers) == ["serving", "serving"]
             assert workers.listed()[1].restarts == 1
@@ -141,17 +144,23 @@ def test_one_that_cannot_use_its_configuration_later_leaves_the_others_alone(
 ) -> None:
     async def test() -> None:
         fake = FakeWorkers()
-        async with supervised(fake) as workers:
+        async with supervised(fake, 3) as workers:
             await workers.wait_serving()
             fake.act = lambda child: child.fail("FILE: is not TOML")
             fake.of(1)[0].kill()
+            fake.of(3)[0].kill()
             await trio.sleep(200)
-            assert states(workers) == ["waiting", "serving"]
+            assert states(workers) == ["waiting", "serving", "waiting"]
             assert workers.listed()[0].died_of == "FILE: is not TOML"
+            # More often than others may die, because it is no danger to these.
             assert 10 < len(fake.of(1)) < 16
+            assert 10 < len(fake.of(3)) < 16
             fake.act = lambda child: child.say(Ready())
             await trio.sleep(15)
-            assert states(workers) == ["serving", "serving"]
+            assert states(workers) == ["serving"] * 3
+            fake.of(1)[-1].kill()
+            await trio.sleep(0.1)
+            assert "SIGKILL" in workers.listed()[0].died_of
         assert len(fake.of(2)) == 1
 
     play(test)
@@ -251,6 +260,32 @@ def test_a_stop_before_all_serve_ends_all() -> None:
         assert workers.check() == "no worker serves clients"
 
     play(test)
+
+
+def test_one_whose_process_is_just_being_started_is_told_to_drain_as_well() -> None:
+    async def test() -> None:
+        fake = SlowToStart()
+        async with supervised(fake, 2) as workers:
+            assert fake.started == []
+            workers.drain()
+            fake.goes_on.set()
+            await trio.sleep(0.1)
+            assert [child.told for child in fake.started] == [["Drain"]] * 2
+        assert workers.count_states()["dead"] == 2
+
+    play(test)
+
+
+class SlowToStart(FakeWorkers):
+    """The system takes its time to start a process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = trio.Event()
+
+    async def start(self, index: int) -> FakeChild:
+        await self.goes_on.wait()
+        return await super().start(index)
 
 
 def test_a_stop_before_they_are_started_starts_none() -> None:
