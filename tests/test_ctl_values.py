@@ -326,7 +326,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
             "trio-socketio ctl sockets.",
             "sockets.departed sockets.disconnect sockets.get sockets.list",
         ),
-        ("trio-socketio ctl w", "watch"),
+        ("trio-socketio ctl wa", "watch"),
         ("trio-socketio ctl --control unix:/x --json rooms.l", "rooms.leave rooms.list"),
         ("trio-socketio ctl rooms.join ", "rooms= sockets= users= namespace="),
         ("trio-socketio ctl rooms.join rooms=a so", "sockets="),
