@@ -327,6 +327,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
             "sockets.departed sockets.disconnect sockets.get sockets.list",
         ),
         ("trio-socketio ctl w", "workers.list workers.restart watch"),
+        ("trio-socketio ctl wa", "watch"),
         ("trio-socketio ctl --control unix:/x --json rooms.l", "rooms.leave rooms.list"),
         ("trio-socketio ctl rooms.join ", "rooms= sockets= users= namespace="),
         ("trio-socketio ctl rooms.join rooms=a so", "sockets="),

@@ -18,7 +18,7 @@ from tests.wire import SocketIOClient, open_client
 from trio_socketio import ConnectRefused, Server, ServerOptions
 from trio_socketio.codec.names import unfit_character
 from trio_socketio.im.presence import Presence, presence_of
-from trio_socketio.lobby.chat import MAX_NAME, create_chat, take_name, tell_dashboard
+from trio_socketio.lobby.chat import MAX_NAME, _chats, create_chat, take_name, tell_dashboard
 
 
 class Person(Guest):
@@ -215,6 +215,7 @@ async def test_reports_say_who_is_online() -> None:
         await ann.greet()
         await ann.follow({"ann"})
         bob = await house.enter("bob")
+        await bob.greet()
         assert await ann.follow({"ann", "bob"}) == ["online bob"]
         eve = await house.enter("<b>eve</b>")
         await ann.follow({"ann", "bob", "<b>eve</b>"})
@@ -226,6 +227,9 @@ async def test_reports_say_who_is_online() -> None:
         assert [one["type"] for one in answer["recent"]] == ["online"] * 3 + ["offline"]
         assert answer["recent"][-1]["reason"] == "client namespace disconnect"
         assert (answer["id"], answer["name"]) == (eve.id, "<b>eve</b>")
+        chat = _chats[house.server]()
+        assert chat is not None
+        assert {one.user for one in chat._listeners} == {"ann", "<b>eve</b>"}  # bob is forgotten
 
 
 @pytest.mark.req("PAGE-14")

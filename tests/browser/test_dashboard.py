@@ -359,6 +359,12 @@ def test_every_view_is_accessible_and_fits(page: Page, server: Operated) -> None
             page.evaluate("refresh()")
             assert not is_too_wide(page), tab
         page.evaluate("select('overview')")
+        right = page.evaluate("""(() => {
+          const tile = document.querySelector(".tile:nth-child(2)");
+          tile.querySelector(".value").textContent = "1,234,567,890,123";
+          return tile.getBoundingClientRect().right;
+        })()""")
+        assert right == 360 - 12  # the padding: numbers do not make tiles wider than the page
         shot(page, "dashboard-narrow")
 
 
