@@ -66,7 +66,7 @@ test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must
 balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which must be on PATH; 5 minutes
 	$(BIN)/python -m pytest tests/balancers -n 0 $(ARGS)
 
-deployment: $(READY) $(NODE_READY) ## what init --deploy writes, with nginx, haproxy, promtool and systemd-analyze, which must be on PATH; 2 minutes
+deployment: $(READY) $(NODE_READY) ## what init --deploy writes, with nginx, haproxy, promtool and systemd-analyze, which must be on PATH; 3 minutes
 	$(BIN)/python -m pytest tests/deployment -n 0 $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
