@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -35,15 +36,19 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import ServerOptions
 from trio_socketio.cluster.forwarding.answering import KEPT_S, OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials
-from trio_socketio.cluster.forwarding.link import IDLE_S
+from trio_socketio.cluster.forwarding.link import IDLE_S, Link
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.peers import Peers
 from trio_socketio.cluster.forwarding.pipe import HELD_BYTES
 from trio_socketio.codec.node_messages import Beat, NodeFacts
-from trio_socketio.protocol.connection import ON, PAUSED
+from trio_socketio.protocol.connection import ON, PAUSED, Reading
 from trio_socketio.protocol.forwarding import PULSE, Dialer
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.socketio.measures import take_load
+from trio_socketio.socketio.mount import _mix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OTHER = Credentials((b"a secret of another cluster, too",))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -149,6 +154,61 @@ async def test_what_held_an_answer_back_ends_with_the_answer() -> None:
             await trio.sleep(0.05)
             assert client.next_deadline() < inf
         await stream.aclose()
+
+
+@pytest.mark.req("FWD-14")
+@trio_test
+async def test_an_answer_goes_on_when_its_client_has_taken_some() -> None:
+    async def behave(stream: trio.SocketStream) -> None:
+        await welcome(stream)
+        await trio.sleep_forever()
+
+    async with forwarding_nodes("a") as nodes, false_node(nodes["a"], behave):
+        stream = await trio.open_tcp_stream("127.0.0.1", nodes["a"].port)
+        await stream.send_all(f"GET {target_of(FAKE_SID)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        peer = peer_of(nodes["a"])
+        await until(lambda: peer._ground.counts.passed["poll"] == 1)
+        (passage,) = peer._passages
+        link, client = passage._link, passage.request.connection
+        assert link is not None
+        passage.receive_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        passage.receive_answer(b"x" * (HELD_BYTES + 1))
+        assert link.connection.reading is PAUSED
+        assert client.next_deadline() < inf
+        received = 0
+        while received < HELD_BYTES:
+            received += len(await stream.receive_some())
+        await until(partial(_reads, link, ON))
+        assert client.next_deadline() == inf
+        await stream.aclose()
+
+
+def _reads(link: Link, reading: Reading) -> bool:
+    return link.connection.reading is reading
+
+
+@pytest.mark.req("FWD-12")
+@trio_test
+async def test_a_refused_upgrade_ends_the_connection_as_it_does_on_its_own_node() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        target = target_of(await open_sid(nodes["a"]), "websocket")
+        lines = [f"GET {target} HTTP/1.1", "Host: x", "Connection: Upgrade", "Upgrade: websocket"]
+        lines += ["Sec-WebSocket-Version: 7", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
+        stream = await trio.open_tcp_stream("127.0.0.1", nodes["b"].port)
+        await stream.send_all("\r\n".join(lines).encode())
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 426 ")
+        assert nodes["b"].forwarding.counts.answered["upgrade"] == 1
+        await stream.aclose()
+
+
+@pytest.mark.req("FWD-25")
+def test_what_a_node_lets_go_of_is_spread_among_its_own_sessions() -> None:
+    ended: list[str] = []
+    own: list[Callable[[], None]] = [partial(ended.append, one) for one in "123456"]
+    passing: list[Callable[[], None]] = [partial(ended.append, one) for one in "abc"]
+    for closing in _mix(own, passing):
+        closing()
+    assert "".join(ended) == "1a23b45c6"
 
 
 @pytest.mark.req("FWD-34")

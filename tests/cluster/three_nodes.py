@@ -10,7 +10,7 @@ from typing import Final
 import trio
 from tests.cli_process import ServingProcess, serving
 from tests.cluster.balancer import Balancer, open_balancer
-from tests.interop.server_process import ROOT, free_port
+from tests.interop.server_process import ROOT
 from tests.redis_server import RedisServer
 
 PREFIXES: Final = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
@@ -75,7 +75,7 @@ async def open_nodes(
     own = ("--app", app) if app else ()
     shared = ("--redis", redis.url, *INTERNAL, "--cluster-secret-file", str(secret))
     apart = {KEY: f"cluster{cluster}", REDIS_PREFIX: f"cluster{cluster}:"} if cluster else {}
-    ports = ports or {name: free_port() for name in PREFIXES}
+    asked = ports or dict.fromkeys(PREFIXES, 0)
     async with AsyncExitStack() as stack:
         processes = {
             name: await stack.enter_async_context(
@@ -87,12 +87,12 @@ async def open_nodes(
                     variables={SID_PREFIX: PREFIXES[name], **apart},
                 )
             )
-            for name, port in ports.items()
+            for name, port in asked.items()
         }
-        async with open_balancer(ports) as balancer, trio.open_nursery() as reading:
-            nodes = Nodes(processes, balancer, {name: trio.Event() for name in ports})
-            for name, process in processes.items():
-                await process.wait_port()
+        found = {name: await process.wait_port() for name, process in processes.items()}
+        async with open_balancer(found) as balancer, trio.open_nursery() as reading:
+            nodes = Nodes(processes, balancer, {name: trio.Event() for name in found})
+            for name in processes:
                 reading.start_soon(nodes.follow, name)
             yield nodes
             reading.cancel_scope.cancel()

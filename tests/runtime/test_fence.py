@@ -351,3 +351,24 @@ class TestPollers:
                 await net.poller.wait_fenced()
             assert events == ["passed", "left"]
             assert not net.poller.is_fenced()
+
+
+@pytest.mark.req("FWD-24", "LEASE-44")
+def test_all_followers_are_called_whatever_one_raises() -> None:
+    clock = Clock()
+    fences = Fences(clock)
+    holder = Holder(fences)
+    called: list[str] = []
+
+    def fail() -> None:
+        called.append("fails")
+        raise ValueError
+
+    fences.followers += [fail, lambda: called.append("follows")]
+    assert not fences.look()
+    assert called == []
+    clock.now = 110.0
+    assert fences.look()
+    assert (holder.calls, called) == (1, ["fails", "follows"])
+    assert fences.failures == 1
+    assert holder.fence.at == inf  # only its own function is called again
