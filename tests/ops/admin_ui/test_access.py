@@ -315,6 +315,9 @@ async def test_whoever_has_a_token_that_is_gone_is_put_out() -> None:
             (other_id,) = await two.wait("session")
             admin_ui.use_tokens(FakeTokens([FakeToken("limited", LIMITED.secret, ("emit",))]))
             await two.wait_of("socket_disconnected", "/admin", one.id)
+            running = server._running
+            assert running is not None
+            await until(lambda: len(running.engine.sessions) == 1)  # its connection is gone, too
             await two.send("join", "/", "room")
             await two.send("emit", "/", None, "news")
             await until(lambda: admin_ui.statistics().commands == {"done": 1, "refused": 1})

@@ -1,6 +1,7 @@
 """The namespace of the Admin UI: what administrators are told, and what their commands do."""
 
 import re
+import time
 from math import nan
 from typing import Any
 
@@ -553,6 +554,30 @@ async def test_a_list_is_no_longer_than_a_client_may_have_to_take(
                 (sockets,) = await admin.wait("all_sockets")
             assert 1 <= len(sockets) < 5
     assert caplog.text.count("lists the first") == 1
+
+
+@pytest.mark.req("AUI-35")
+@trio_test
+async def test_lists_leave_the_server_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+
+    def list_slowly(admin_ui: service.AdminUI, elsewhere: Any) -> list[dict[str, Any]]:
+        made.append(trio.current_time())
+        time.sleep(0.1)
+        return list_sockets(admin_ui, elsewhere)
+
+    list_sockets = service.AdminUI._list_sockets
+    monkeypatch.setattr(service.AdminUI, "_list_sockets", list_slowly)
+    server = Server()
+    instrument(server)
+    async with serving(server) as port, open_admin(port) as first:
+        (alone,) = await first.wait("all_sockets")
+        async with open_admin(port) as second, open_admin(port) as third:
+            (two,) = await second.wait("all_sockets")
+            assert await third.wait("all_sockets") == [two]
+    assert (len(alone), len(two)) == (1, 3)
+    assert len(made) == 2
+    assert made[1] - made[0] >= 0.1 * (1 + service._REST)
 
 
 @pytest.mark.req("AUI-33")

@@ -46,6 +46,11 @@ _LISTED: Final = 4
 client is given up at once when eight times as much waits."""
 
 
+_REST: Final = 3.0
+"""For how many times as long as a list takes, no other is made: lists take a quarter of the time of
+this server at most (AUI-35)."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdminUIStatistics:
     """A snapshot of the Admin UI.
@@ -237,28 +242,39 @@ class AdminUI(Observer):
             waiting = list(self._awaiting)
             self._awaiting.clear()
             await watcher.catch_up()
-            sockets = await self._list_sockets()
-            for admin in waiting:
-                if admin.connected:
-                    admin.emit("all_sockets", sockets)
+            elsewhere = await self._fetch_all()
+            began_at = trio.current_time()
+            sockets = self._list_sockets(elsewhere)
+            to = [admin.public_id for admin in waiting if admin.connected]
+            if to:
+                self._space.local.to(to).emit("all_sockets", sockets)
+            # Whoever may only look on must not keep the server busy by connecting again and again.
+            await trio.sleep(_REST * (trio.current_time() - began_at))
 
-    async def _list_sockets(self) -> list[dict[str, Any]]:
+    async def _fetch_all(self) -> "dict[Namespace, list[SocketDetails]]":
+        """Return the sockets of the other servers, for each namespace that is listed."""
+        elsewhere: dict[Namespace, list[SocketDetails]] = {
+            namespace: [] for namespace in list(self._server.namespaces.values())[:MAX_NAMESPACES]
+        }
+        async with alone(trio.open_nursery()) as tasks:
+            for namespace in elsewhere:
+                tasks.start_soon(self._fetch, namespace, elsewhere)
+        return elsewhere
+
+    def _list_sockets(
+        self, elsewhere: "dict[Namespace, list[SocketDetails]]"
+    ) -> list[dict[str, Any]]:
         """Return the sockets of all servers as they are shown.
 
         Those of this server are looked at last, without a checkpoint before they are sent, so that
         nothing of what is told about them in the meantime is contradicted (AUI-21).
         """
-        namespaces = list(self._server.namespaces.values())[:MAX_NAMESPACES]
-        elsewhere: dict[Namespace, list[SocketDetails]] = {}
-        async with alone(trio.open_nursery()) as tasks:
-            for namespace in namespaces:
-                tasks.start_soon(self._fetch, namespace, elsewhere)
         output_bound_bytes = self._server._host.options.connections.output_bound_bytes
         left = output_bound_bytes * _LISTED
         listed: list[dict[str, Any]] = []
-        for namespace in namespaces:
+        for namespace, others in elsewhere.items():
             here: Iterable[SocketDetails] = map(describe, namespace.sockets.values())
-            for details in (*here, *elsewhere[namespace]):
+            for details in (*here, *others):
                 shown = show_socket(details, namespace.name, self._options.max_shown_characters)
                 left -= len(msgspec.json.encode(shown))
                 if left < 0:
@@ -273,7 +289,6 @@ class AdminUI(Observer):
         """Ask the other servers for their sockets in a namespace."""
         found: list[SocketDetails] = []
         here = {socket.public_id for socket in namespace.sockets.values()}
-        elsewhere[namespace] = []
         if not namespace.adapter.reaches_other_nodes:
             return
         try:
