@@ -125,9 +125,8 @@ def test_all_files_name_the_same_places() -> None:
     assert CONFIGURATION["listen"]["host"] == ["127.0.0.1"]
     ((_, stream),) = [one for one in unit("trio-socketio.socket")["Socket"] if "Stream" in one[0]]
     assert stream == listen
-    assert re.findall(r"^    server (127\S+) max_fails=0;", FILES["nginx.conf"], re.MULTILINE) == [
-        listen
-    ]
+    passed_on = re.findall(r"^    server (127\S+) max_fails=0;$", FILES["nginx.conf"], re.MULTILINE)
+    assert passed_on == [listen]
     proxied = re.findall(r"^    server a (\S+)$", FILES["haproxy.cfg"], re.MULTILINE)
     assert proxied == [listen, listen]
     admin = CONFIGURATION["admin"]["listen"]
