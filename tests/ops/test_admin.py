@@ -240,6 +240,18 @@ async def test_off_loopback_without_tokens_it_does_not_start() -> None:
             raise AssertionError
 
 
+@pytest.mark.req("OPS-49")
+@trio_test
+async def test_the_health_can_be_open_to_probes_of_other_machines() -> None:
+    options = AdminOptions(listen="0.0.0.0:0", allow_cleartext=True, open_health=True)
+    for check in (None, lambda token: token == "s3cret"):
+        async with operated(Server(), options, check_token=check) as program:
+            found = {path: (await program.get(path)).status for path in PATHS}
+            assert found == {"/livez": 200, "/readyz": 200, "/metrics": 401}
+            allowed = await program.get("/metrics", Authorization="Bearer s3cret")
+            assert allowed.status == (401 if check is None else 200)
+
+
 @pytest.mark.req("OPS-46")
 @trio_test
 async def test_off_loopback_tokens_do_not_pass_in_the_clear_unless_that_is_allowed() -> None:

@@ -97,9 +97,11 @@ def dashboard_url(addresses: Iterable[Any], *, secure: bool) -> str:
 def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> str:
     """Return why the port may not listen where other machines can reach it; empty if it may."""
     if not has_tokens:  # OPS-06
+        if options.open_health:  # OPS-49: without tokens there is nothing else, and no secret
+            return ""
         return (
-            "the admin port would be open to other machines: configure tokens in [control], or let "
-            "it listen on 127.0.0.1"
+            "the admin port would be open to other machines: configure tokens in [control], let it "
+            "listen on 127.0.0.1, or set open_health if others are to see nothing but its health"
         )
     if not has_tls and not options.allow_cleartext:  # OPS-46
         return (
@@ -242,7 +244,7 @@ class AdminPort:
         """Answer a request that only reads, if it is allowed to (OPS-04, OPS-06)."""
         if request.method not in ("GET", "HEAD"):
             _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
-        elif not self._is_open and not self._is_allowed(request):
+        elif not (self._is_open or self._is_of_health(request) or self._is_allowed(request)):
             has_token = request.headers.get("authorization", "").lower().startswith("bearer ")
             self._refused.refused(request, "token_wrong" if has_token else "token_missing")
             _answer(
@@ -253,6 +255,9 @@ class AdminPort:
             )
         else:
             answer(request)
+
+    def _is_of_health(self, request: "Request") -> bool:
+        return self._options.open_health and request.path in ("/livez", "/readyz")  # OPS-49
 
     def _is_allowed(self, request: "Request") -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -17,6 +17,9 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
             localhost and the host of `listen`. Any other name could be that of a hostile page.
         allow_cleartext: whether other machines may send their tokens without TLS, such as a proxy
             that speaks TLS for the port, or a monitoring system on a private network.
+        open_health: whether /livez and /readyz need no token from other machines either, as for a
+            load balancer or an orchestrator, which can send none. They show why the program is not
+            ready. If there are no tokens, nothing else is served to other machines then.
         max_connections: how many connections may be open; further ones are answered 503.
     """
 
@@ -27,6 +30,7 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
     keyfile: Path | None = None
     hosts: tuple[str, ...] = ()
     allow_cleartext: bool = False
+    open_health: bool = False
     max_connections: int = 64
 
     def __post_init__(self) -> None:
