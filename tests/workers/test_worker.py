@@ -82,6 +82,8 @@ class Parent:
             shares=os.dup(self.shares.fileno),
             listeners=(os.dup(self.listener.fileno()),),
         )
+        for number in (place.link, *place.listeners):  # as they are in a new process
+            os.set_inheritable(number, True)
         self.role = WorkerRole(encode_place(place))
 
     async def receive(self) -> Any:

@@ -1,0 +1,105 @@
+"""What a worker process is given, and what it is not."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import pytest
+import trio
+from tests.socketio.serving import until
+from tests.workers.fake_workers import FakeWorkers
+from tests.workers.test_worker import FakeProgram
+from tests.workers.test_worker import Parent as FakeParent
+from trio.testing import trio_test
+
+from trio_socketio import Server, TcpEndpoint
+from trio_socketio.cli import main
+from trio_socketio.cluster.workers.parent import Parent
+from trio_socketio.cluster.workers.process import GROUP_SIGNALS, VARIABLE, Launcher
+from trio_socketio.codec.worker_messages import WorkerPlace
+from trio_socketio.runtime.runtime import open_runtime
+
+TELLS = f"""
+import json, os, signal, socket
+place = json.loads(os.environ["{VARIABLE}"])
+link = socket.socket(fileno=place["link"])
+blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+link.sendall(json.dumps([sorted(os.environ), blocked]).encode() + b"\\n")
+"""
+
+
+@pytest.mark.req("WORK-17")
+@trio_test
+async def test_a_process_gets_no_signal_of_the_group_and_nothing_of_systemd() -> None:
+    """Until it ignores them itself, they would end an interpreter that is still importing."""
+
+    def place_of(index: int, link: int) -> WorkerPlace:
+        return WorkerPlace(
+            index=index, count=2, node="a-1", parent="a", link=link, shares=0, listeners=(0,)
+        )
+
+    def inherited() -> Sequence[int]:
+        return ()
+
+    given = {"OWN": "1", "NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "LISTEN_FDS": "1"}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    launcher = Launcher([sys.executable, "-c", TELLS], given, place_of, inherited)
+    with trio.fail_after(30):
+        process = await launcher.start(1)
+        async with process.link.reading() as lines:
+            variables, blocked = json.loads(await anext(lines))
+        assert await process.wait() == 0
+    process.link.close()
+    assert {VARIABLE, "OWN"} <= set(variables)
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} & set(variables)
+    assert set(blocked) >= GROUP_SIGNALS
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_what_a_worker_has_inherited_is_not_for_what_its_app_starts() -> None:
+    parent = FakeParent()
+    role = parent.role
+    assert not os.get_inheritable(role._sock.fileno())
+    assert not os.get_inheritable(role.listeners[0])
+    for sock in (role._sock, parent.sock, parent.listener):
+        sock.close()
+    os.close(role.listeners[0])
+    parent.shares.close()
+
+
+def test_whatever_an_app_starts_is_not_taken_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "trio_socketio.cluster.workers.worker"
+    monkeypatch.setattr(f"{module}.leave_signals_to_parent", lambda: None)
+    monkeypatch.setenv(VARIABLE, "{}")
+    assert main(["serve"]) == 2
+    assert VARIABLE not in os.environ
+
+
+@pytest.mark.req("WORK-18")
+@trio_test
+async def test_a_parent_accepts_nobody_when_the_delay_is_over() -> None:
+    """Clients would wait in vain in the backlog of sockets that nobody accepts from."""
+    fake, server = FakeWorkers(), Server()
+    fake.obey = lambda child, order: None
+    parent = Parent("a", 1, [], {}, starter=fake)
+    with trio.fail_after(10):
+        async with (
+            parent.opened(FakeProgram(server), [TcpEndpoint(port=0)]),
+            fake.playing(),
+            open_runtime() as runtime,
+            trio.open_nursery() as nursery,
+        ):
+            (sock,) = parent._sockets
+            address = sock.getsockname()
+
+            async def serve(*, task_status: trio.TaskStatus[list[object]]) -> None:
+                await parent.serve(server, runtime, [], task_status=task_status)
+
+            assert await nursery.start(serve) == [address]
+            server.stop()
+            await until(lambda: sock.fileno() < 0)
+            (child,) = fake.living()
+            assert child.told == ["Drain"]
+            child.end(0)
