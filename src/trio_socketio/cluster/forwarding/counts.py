@@ -9,7 +9,8 @@ REASONS: Final = {
     "draining": "this node takes no more of them, because it stops",
     "fence": "the lease of this node has ended",
     "full": "this node or the other one has as many connections as it may have",
-    "gone": "the other node cannot be reached, or was lost",
+    "gone": "the other node cannot be reached, or was lost; if that is always so, see whether it "
+    "is reached at this address, and whether both nodes speak TLS, by one authority, or neither",
     "loop": "another node has passed it on already",
     "malformed": "the other side does not keep to the protocol",
     "node": "another node, or another process of that node, answers there",

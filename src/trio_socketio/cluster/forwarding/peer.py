@@ -117,9 +117,10 @@ class Peer:
         kind = f"requests for node {self.node.name} that failed"
         if ground.lines.admits(kind):
             log.warning(
-                "a request (%s) for a session of node %r failed: %s",
+                "a request (%s) for a session of node %r at %s failed: %s",
                 passage.kind,
                 self.node.name,
+                self.node.internal,
                 REASONS[reason],
                 extra={"fields": {"refusal": kind}},
             )
