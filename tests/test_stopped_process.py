@@ -111,6 +111,10 @@ async def test_nothing_is_handled_and_nothing_sent_after_it() -> None:
             assert code is None
             assert not [text for text in packets if "flood" in text]
             await until(lambda: len(answers) > polled)
+            # The stop may have interrupted a slice of a flush (LEASE-41), of which the rest is sent.
+            await until(lambda: not answers[-1].startswith("4"))
+            if answers[polled:][0] == '42["tick"]':
+                polled += 1
             # A poll that the server had not read when it was stopped is for no session any more.
             assert answers[polled:] in (["hung up"], ["refused"])
             async with joined(port) as newcomer:
