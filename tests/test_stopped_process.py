@@ -111,7 +111,7 @@ async def test_nothing_is_handled_and_nothing_sent_after_it() -> None:
             assert code is None
             assert not [text for text in packets if "flood" in text]
             await until(lambda: len(answers) > polled)
-            # The stop may have interrupted a slice of a flush (LEASE-41), of which the rest is sent.
+            # The rest of a slice of a flush that the stop has interrupted is sent (LEASE-41).
             await until(lambda: not answers[-1].startswith("4"))
             if answers[polled:][0] == '42["tick"]':
                 polled += 1
