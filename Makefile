@@ -19,9 +19,9 @@ WITH := TRIO_SOCKETIO__ADMIN__LISTEN=$(DASHBOARD) \
   TRIO_SOCKETIO__CONTROL__TOKENS='[{ name = "dashboard", file = "$(TOKEN)" }]'
 endif
 endif
-# Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Four fill two cores,
+# Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Three fill two cores,
 # as many tests wait for clients that wait.
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # The tests start hundreds of servers. Without bytecode each of them compiles the whole package anew, which
 # takes as long as all else that it does, and so do assertions that pytest rewrites.
 unexport PYTHONDONTWRITEBYTECODE

@@ -81,6 +81,16 @@ def by_id(sockets: list[Any]) -> dict[str, Any]:
     return {socket["id"]: socket for socket in sockets if socket["nsp"] == "/"}
 
 
+async def know_one_another(port: int, ids: set[str]) -> None:
+    """Wait until a server lists the sockets of both, which it asks the other one for."""
+    with trio.fail_after(10):
+        while True:
+            async with open_admin(port, LOGIN) as admin:
+                if set(by_id((await admin.wait("all_sockets"))[0])) == ids:
+                    return
+            await trio.sleep(0.1)
+
+
 @pytest.mark.req("AUI-20", "AUI-21", "AUI-29", "AUI-31")
 @trio_test
 async def test_administrators_of_our_server_and_of_node_see_and_change_both(
@@ -94,6 +104,7 @@ async def test_administrators_of_our_server_and_of_node_see_and_change_both(
         _, on_node = await enter(joined(node, "websocket"))
         _, on_ours = await enter(joined(ours.port, "polling"))
         for port in (ours.port, node):
+            await know_one_another(port, {on_node, on_ours})
             async with open_admin(port, LOGIN) as admin:
                 found = by_id((await admin.wait("all_sockets"))[0])
                 # Node sends it before CONNECT.

@@ -44,7 +44,7 @@ async def serving(folder: Path) -> AsyncIterator[Identified]:
         tokens=STATIC,
         jwt=jwt_options(folder, audience=("chat",)),
         namespaces=(NamespaceIdentity(name="/", methods=()),),
-        auth_timeout_s=1.0,
+        auth_timeout_s=2.0,
         expiry_grace_s=0.0,
     ) as here:
         yield here
