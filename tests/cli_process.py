@@ -29,7 +29,7 @@ _forking.set_forkserver_preload(
     + ["trio_socketio.services", "tests.cli_process"]
 )
 _lock: Final = threading.Lock()
-"""Whoever starts a process looks whether others have ended, of which one at a time can be told."""
+"""Whoever starts a process checks whether others have ended, of which one at a time can be told."""
 
 
 @dataclass(frozen=True)

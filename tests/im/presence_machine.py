@@ -95,7 +95,7 @@ class PresenceMachine(RuleBasedStateMachine):
     # -- asking the store
 
     def ask(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """Call a method of the store, while others look whether all is well at every moment."""
+        """Call a method of the store, while others check at every moment that all is well."""
         found: T = self.world.do(self._ask, function, arguments)
         return found
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -80,43 +80,30 @@ def merge_departed(parts: Parts) -> DepartedSockets:
     )
 
 
-class _Departure(NamedTuple):
-    """What is remembered of a socket that has left; it keeps nothing else of its client alive."""
-
-    id: str
-    namespace: str
-    reason: str
-    user: str | None
-    address: str
-    user_agent: str
-    transport: str
-    session: str
-    connected_at_s: float
-    left_at_s: float
-    recoverable: bool
-
-
 class Departures(Observer):
-    """Remembers the sockets that have left last. Nothing is done while they are there (PAGE-26)."""
+    """Remembers the sockets that have left last. Nothing is done while they are there (PAGE-26).
+
+    What is remembered keeps nothing else of a client alive.
+    """
 
     def __init__(self) -> None:
-        self._latest: deque[_Departure] = deque(maxlen=MAX_DEPARTED)
+        self._latest: deque[DepartedSocket] = deque(maxlen=MAX_DEPARTED)
 
     def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
         session, handshake = socket.session, socket.handshake
         self._latest.append(
-            _Departure(
-                socket.public_id,
-                socket.namespace.name,
-                reason[:_MAX_TEXT],
-                socket.user,
-                handshake.address,
-                handshake.headers.get("user-agent", "")[:_MAX_TEXT],
-                session.transport,
-                str(session).removeprefix("session "),
-                handshake.issued_s,
-                time.time(),
-                recoverable,
+            DepartedSocket(
+                id=socket.public_id,
+                namespace=socket.namespace.name,
+                reason=reason[:_MAX_TEXT],
+                user=socket.user,
+                address=handshake.address,
+                user_agent=handshake.headers.get("user-agent", "")[:_MAX_TEXT],
+                transport=session.transport,
+                session=str(session).removeprefix("session "),
+                connected_at_s=handshake.issued_s,
+                left_at_s=time.time(),
+                recoverable=recoverable,
             )
         )
 
@@ -128,6 +115,4 @@ class Departures(Observer):
             limit: how many.
         """
         latest = [self._latest[-1 - at] for at in range(min(limit, len(self._latest)))]
-        return DepartedSockets(
-            sockets=[DepartedSocket(**one._asdict()) for one in latest], missing=MissingNodes()
-        )
+        return DepartedSockets(sockets=latest, missing=MissingNodes())

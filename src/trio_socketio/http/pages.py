@@ -1,7 +1,8 @@
 """Pages of our own for people: one HTML file each, with its script and style inside.
 
 A page loads nothing, and connects only to the server that it comes from. The browser enforces that
-by the policy that is sent with it, which allows exactly the script and the style of the file.
+by the policy that is sent with it, which allows exactly the script and the style of the page. What
+all pages look like and can do stands beside this module, in page.css and page.js.
 """
 
 import base64
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
 
 _LEVEL: Final = 9
+_SHARED: Final = (("/* page.css */", "page.css"), ("// page.js", "page.js"))
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _SAFE: Final = (
     (b"X-Content-Type-Options", b"nosniff"),
@@ -47,7 +49,7 @@ class Page:
     """
 
     def __init__(self, file: Path, values: Mapping[str, str] | None = None) -> None:
-        text = file.read_text(encoding="utf-8")
+        text = read_page(file)
         told = "".join(f' data-{name}="{escape(each)}"' for name, each in (values or {}).items())
         self._content = text.replace("<html", f"<html{told}", 1).encode()
         policy = describe_policy(text).encode()
@@ -75,6 +77,15 @@ class Page:
         for coding in CODINGS:
             bodies[coding] = encode_content(coding, self._content, _LEVEL)
         return Bundle(self._headers, self._etag, bodies)
+
+
+def read_page(file: Path) -> str:
+    """Read the HTML of a page, and put what all pages share where a comment names it (PAGE-08)."""
+    text = file.read_text(encoding="utf-8")
+    for comment, name in _SHARED:
+        shared = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        text = text.replace(comment, shared, 1)
+    return text
 
 
 def describe_policy(text: str) -> str:

@@ -47,7 +47,7 @@ class IdentifiedClient(msgspec.Struct, eq=False):
         socket: of the client.
         identity: who it is.
         credentials: those of a client that has sent them as an event.
-        ends_at: when to look whether its token has ended, on trio's clock; infinity while that is
+        ends_at: when to check whether its token has ended, on trio's clock; infinity while that is
             not to be expected soon.
         refusals: how many tokens in a row were refused that it has sent since it is in.
     """

@@ -31,7 +31,7 @@ from trio_socketio.im.identity.token_names import TokenNames
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 30.0
-"""How often a node looks whether it has missed a change."""
+"""How often a node checks whether it has missed a change."""
 RETRY_S: Final = 0.5
 """The wait before Redis is asked again that could not be."""
 MAX_SAVED: Final = 1000

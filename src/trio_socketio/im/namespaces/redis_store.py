@@ -35,7 +35,7 @@ from trio_socketio.im.namespaces.store import (
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 30.0
-"""How often a node looks whether it has missed a change."""
+"""How often a node checks whether it has missed a change."""
 
 RETRY_S: Final = 0.5
 """The wait before Redis is asked again that could not be."""

@@ -80,7 +80,7 @@ class Releases:
         return (namespace, user) in self._last
 
     def wake(self) -> None:
-        """Have those who wait look whether that is still of use."""
+        """Have those who wait check whether that is still of use."""
         for claim in tuple(self._awaited):
             self._awaited.pop(claim).set()
 
