@@ -102,7 +102,8 @@ class PollingTransport:
             return
         self._get = request
         request.on_abort = self._abort_get
-        request.on_release = self.release  # FWD-26
+        if request.is_forwarded:
+            request.on_release = self.release  # FWD-26
         upgrade = session._upgrade
         if not session.is_open:
             if self._finish_closing():

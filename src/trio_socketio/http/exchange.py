@@ -47,7 +47,7 @@ def _ignore_body(_: bytes | None) -> None:
 class HttpReceiver:
     """Reads requests off a connection until it switches to another protocol or ends.
 
-    It has 22 methods, because a request can be answered in one piece, in several that somebody else
+    It has 23 methods, because a request can be answered in one piece, in several that somebody else
     has framed, or by another protocol.
 
     Args:
@@ -202,6 +202,11 @@ class HttpReceiver:
     def _hand_over_body(self, body: bytes) -> None:
         self._state = _ON_WHOLE[self._state]
         self._on_body(body)
+
+    def release(self) -> None:
+        """Ask for the answer to the pending request now, if there is one."""
+        if self._request is not None:
+            self._request.release()
 
     def _release_request(self) -> Request | None:
         """Forget the pending request; nothing is kept for it any more."""

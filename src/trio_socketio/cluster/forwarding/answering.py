@@ -57,7 +57,7 @@ class Answering:
         connection: was just accepted.
     """
 
-    __slots__ = ("_arrived", "_connection", "_http", "_machine", "_owner", "_request")
+    __slots__ = ("_arrived", "_connection", "_http", "_machine", "_owner")
 
     def __init__(self, owner: Owner, connection: "Connection") -> None:
         self._owner = owner
@@ -66,7 +66,6 @@ class Answering:
         nonce = secrets.token_bytes(NONCE_BYTES)
         self._machine = Answerer(name, boot, accepted, nonce, _HEAD_BYTES, owner.max_body_bytes)
         self._arrived: Arrived | None = None
-        self._request: Request | None = None  # the last one
         self._http = HttpReceiver(
             connection, self._take_request, OPENING_S, KEPT_S, owner.error_headers
         )
@@ -89,8 +88,8 @@ class Answering:
                 connection.write(event.answer)
             if event.answer == PULSE:  # the first line that proves something
                 connection.set_deadline(trio.current_time() + KEPT_S)
-            if event.releases and self._request is not None:
-                self._request.release()
+            if event.releases:
+                self._http.release()
             if event.arrived is not None:
                 self._arrived = event.arrived
                 self._http.receive_data(event.arrived.data)
@@ -105,7 +104,6 @@ class Answering:
             return
         request.address, request.secure = arrived.address, arrived.secure  # FWD-31
         request.is_forwarded = True
-        self._request = request
         self._owner.receive_forwarded(request)
 
     def receive_more(self) -> None:

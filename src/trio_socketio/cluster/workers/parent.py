@@ -102,7 +102,7 @@ class Parent:
         return (self._shares.fileno, *(sock.fileno() for sock in self._sockets))
 
     def find_internal(self, options: "ClusterOptions", credentials: "Credentials | None") -> None:
-        """It has no sessions, and gets no requests of clients."""
+        """Return None: it has no sessions, and gets no requests of clients."""
 
     @asynccontextmanager
     async def opened(
