@@ -1,5 +1,6 @@
 """Aborted sessions: nothing that is queued is sent, and their clients reconnect."""
 
+import select
 import socket
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.engine.harness import (
     assert_refused,
     closing_code,
     in_trio,
+    on_mock_clock,
     open_engine,
     send_unseen,
     settle,
@@ -18,6 +20,7 @@ from tests.engine.harness import (
 )
 from tests.wire import ConnectionEnded, HttpClient, WebSocketClient
 from tests.wire_v3 import PollingEngineV3, WebSocketEngineV3
+from trio.testing import MockClock
 
 from trio_socketio import Session
 
@@ -39,6 +42,12 @@ async def check_ended(engine: Engine, session: Session, reason: str = "service r
     assert session.sid not in engine.engine.sessions
     reasons = [one.reasons for one in engine.listeners if one.session is session]
     assert reasons == [[reason]]
+
+
+def has_received(websocket: WebSocketClient) -> bool:
+    """Whether anything lies unread, or the server has ended the connection."""
+    assert isinstance(websocket.stream, trio.SocketStream)
+    return bool(select.select([websocket.stream.socket], [], [], 0)[0])
 
 
 # --- WebSocket
@@ -307,28 +316,69 @@ async def test_a_listener_can_cut_off_the_session_whose_post_it_takes() -> None:
 
 
 @pytest.mark.req("LEASE-52")
-@pytest.mark.parametrize("probed", [False, True])
 @in_trio
-async def test_a_session_is_cut_off_on_both_its_transports(probed: bool) -> None:
+async def test_a_session_is_cut_off_before_the_probe_of_its_upgrade() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
         session = engine.session
         waiting = await engine.start_get(polling)
-        websocket: WebSocketClient
-        if probed:
-            websocket = await engine.probed(polling)
-            assert split(await waiting.receive()) == ["6"]
-        else:
-            websocket = await engine.candidate(polling)
+        websocket = await engine.candidate(polling)
         session.send_text(b"gathered")
         session.abort()
-        with pytest.raises(ConnectionEnded) as ended:
-            await websocket.receive()
-        assert ended.value.code == 1012
-        if not probed:
-            await check_hung_up(waiting)
+        assert await closing_code(websocket) == 1012
+        await check_hung_up(waiting)
         await check_ended(engine, session)
         assert engine.engine.packets_dropped == 1
+
+
+@pytest.mark.req("LEASE-52")
+@pytest.mark.parametrize("packet", ["5", "4late"])
+@in_trio
+async def test_a_client_that_was_told_to_upgrade_does_so_before_it_is_cut_off(packet: str) -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        session = engine.session
+        waiting = await engine.start_get(polling)
+        websocket = await engine.probed(polling)
+        assert split(await waiting.receive()) == ["6"]
+        session.send_text(b"gathered")
+        session.abort()
+        await check_ended(engine, session)
+        assert engine.engine.packets_dropped == 1
+        assert not has_received(websocket)
+        await websocket.send(packet)
+        assert await closing_code(websocket) == 1012
+        assert engine.listener.received == []
+
+
+@pytest.mark.req("LEASE-52")
+@on_mock_clock
+async def test_a_client_that_was_cut_off_is_waited_for_until_its_upgrade_times_out(
+    clock: MockClock,
+) -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        websocket = await engine.probed(polling)
+        engine.session.abort()
+        clock.jump(9)
+        await settle()
+        assert not has_received(websocket)
+        clock.jump(2)
+        assert await closing_code(websocket) == 1012
+
+
+@pytest.mark.req("LEASE-52")
+@in_trio
+async def test_a_client_that_was_cut_off_may_leave_by_itself() -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        websocket = await engine.probed(polling)
+        engine.session.abort()
+        await settle()
+        before = engine.server.statistics().connections
+        await websocket.aclose()
+        await settle()
+        assert engine.server.statistics().connections == before - 1
 
 
 @pytest.mark.req("LEASE-52")

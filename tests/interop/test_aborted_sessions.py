@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +12,9 @@ import trio
 from tests.cli_process import serving
 from tests.im.held_store import Line
 from tests.wire import open_client
-from trio.testing import trio_test
+from trio.testing import trio_test, wait_all_tasks_blocked
 
-from trio_socketio import Joining, JoiningState, Server, ServerOptions, Step
+from trio_socketio import Joining, JoiningState, Server, ServerOptions, Session, Step
 from trio_socketio.im.presence import MemoryStore, Presence
 
 APP: Final = "tests/apps/lease_app.py:create"
@@ -111,3 +112,49 @@ async def test_an_official_client_comes_back_when_the_store_does(
                     process.kill()
                     await process.wait()
             server.stop()
+
+
+@pytest.mark.req("LEASE-52")
+@trio_test
+async def test_an_official_client_whose_upgrade_is_cut_off_comes_back() -> None:
+    node = shutil.which("node")
+    assert node is not None, "node is missing: it runs the official client; install Node 18+"
+    server = Server()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            ((_, port), *_) = await nursery.start(
+                lambda task_status: server.serve(port=0, task_status=task_status)
+            )
+            process = await trio.lowlevel.open_process(
+                [node, str(SCRIPT), f"http://127.0.0.1:{port}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            try:
+                assert process.stdout is not None
+                session = await probed_session(server)
+                process.send_signal(signal.SIGSTOP)  # it reads all of what follows at once
+                await wait_all_tasks_blocked()
+                session.abort()
+                await wait_all_tasks_blocked()
+                process.send_signal(signal.SIGCONT)
+                lines = Lines(process.stdout)
+                while "lost" not in await lines.next():
+                    pass  # it may have been told that it was connected
+                assert "connected" in await lines.next()
+            finally:
+                with trio.CancelScope(shield=True):
+                    process.kill()
+                    await process.wait()
+            server.stop()
+
+
+async def probed_session(server: Server) -> Session:
+    """The first session whose client is told that it may upgrade, as soon as it is told."""
+    running = server._running
+    assert running is not None
+    while True:
+        for session in running.engines[0].sessions.values():
+            if session._upgrade is not None and session._upgrade.is_probed:
+                return session
+        await trio.lowlevel.checkpoint()

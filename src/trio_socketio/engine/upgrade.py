@@ -5,6 +5,7 @@ transport when the upgrade packet comes. The table of the states is in `protocol
 """
 
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
     from trio_socketio.engine.websocket import WebSocketTransport
+    from trio_socketio.runtime.deadlines import Deadlines, Entry
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,16 @@ class Candidate:
     Spec: Engine.IO v4, "Upgrade".
     """
 
-    __slots__ = ("_code", "_machine", "_owner", "_polling", "_reader", "_session", "_websocket")
+    __slots__ = (
+        "_code",
+        "_machine",
+        "_owner",
+        "_parting",
+        "_polling",
+        "_reader",
+        "_session",
+        "_websocket",
+    )
 
     def __init__(
         self,
@@ -55,6 +66,7 @@ class Candidate:
         self._polling = polling
         self._websocket = websocket
         self._code = _NORMAL
+        self._parting: Parting | None = None
         self._machine = UpgradeMachine(owner.options.upgrade_timeout_s)
         self._machine.receive(Input.CANDIDATE_OPENED, trio.current_time())
         websocket.frames.set_handlers(self._receive_text, self._receive_binary, self._lose)
@@ -93,15 +105,22 @@ class Candidate:
             self._websocket.close(code)
 
     def sever(self, code: int) -> None:
-        """Close the WebSocket at once; one that has taken over is the session's transport."""
-        if self._machine.state is not State.UPGRADED:  # LEASE-52
+        """Close the WebSocket, unless it is the session's transport (LEASE-52).
+
+        Once its probe was answered, it is closed when the upgrade packet has come: see `Parting`.
+        """
+        if self._machine.state is State.PROBED:
+            self._parting = Parting(
+                self._websocket, code, self._owner.deadlines, self._machine.expires_at
+            )
+        elif self._machine.state is State.CANDIDATE:
             self._websocket.sever(code)
 
     def discard(self) -> None:
         """Close the WebSocket, or refuse a POST that was being received when it took over."""
         if self._machine.state is State.UPGRADED:
             self._polling.discard()
-        else:
+        elif self._parting is None:
             self._websocket.close(self._code)
 
     def _receive_text(self, packet: bytes) -> None:
@@ -151,3 +170,45 @@ class Candidate:
             session._upgrade = None  # otherwise it stays, to resume or refuse the unfinished POST
         if session.paused:
             websocket.pause(self._owner.options.ping_timeout_s)
+
+
+class Parting:
+    """A WebSocket whose session was cut off between the answer to its probe and its upgrade packet.
+
+    The client has paused polling or is about to. A WebSocket that closes now is a failed probe to
+    official clients: they would stay paused, and notice the end with the next missing ping, after
+    45 s. So it is closed as soon as the client has moved over to it.
+
+    Args:
+        websocket: is closed.
+        code: of the close frame.
+        deadlines: watches for the time that is up.
+        expires_at: when the upgrade packet must have come, on trio's clock.
+    """
+
+    __slots__ = ("_code", "_deadlines", "_expires_at", "_websocket", "deadline_entry")
+
+    def __init__(
+        self, websocket: "WebSocketTransport", code: int, deadlines: "Deadlines", expires_at: float
+    ) -> None:
+        self._websocket = websocket
+        self._code = code
+        self._deadlines = deadlines
+        self._expires_at = expires_at
+        self.deadline_entry: Entry | None = None
+        websocket.frames.set_handlers(self._end, self._end, self._end)
+        deadlines.schedule(self)
+
+    def next_deadline(self) -> float:
+        """When the upgrade packet must have come; infinity once the WebSocket is closed."""
+        return self._expires_at
+
+    def expire(self, now: float) -> None:
+        """Close the WebSocket."""
+        self._end()
+
+    def _end(self, _: object = None) -> None:
+        """Close the WebSocket: the upgrade packet has come, or something else has, or the end."""
+        self._expires_at = inf
+        self._deadlines.forget(self)
+        self._websocket.close(self._code)
