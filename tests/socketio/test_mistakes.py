@@ -2,6 +2,7 @@
 
 import logging
 import re
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -244,6 +245,16 @@ def test_a_server_is_given_its_own_kind_of_options(options: Any) -> None:
     assert server.options is before
 
 
+class Delegating:
+    """Has the methods of another object without defining any."""
+
+    def __init__(self, other: object) -> None:
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._other, name)
+
+
 @pytest.mark.req("SURF-61")
 def test_a_server_is_given_a_parser_or_its_name() -> None:
     assert Server(parser="msgpack")._host.parser is PARSERS["msgpack"]
@@ -256,6 +267,10 @@ def test_a_server_is_given_a_parser_or_its_name() -> None:
         assert str(caught.value) == (
             f"parser: expected 'json', 'msgpack' or a Parser, not {wrong!r}"
         )
+    partly, whole = misfits(SimpleNamespace(encode_packet=print), Delegating(own))
+    with pytest.raises(ConfigurationError, match=r", which has no arguments_encoder$"):
+        Server(parser=partly)
+    assert Server(parser=whole)._host.parser is whole
 
 
 @pytest.mark.req("SURF-61")

@@ -5,7 +5,7 @@ All clients of a server must use its parser, because nothing on the wire says wh
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, cast
 
 from trio_socketio.codec import msgpack_packet, socket_packet
 from trio_socketio.codec.engine_packet import Outgoing
@@ -16,7 +16,6 @@ EncodeArguments = Callable[[Sequence[Any], int | None], Outgoing]
 """Writes the arguments of an event or an acknowledgement, and its ack id, which may be None."""
 
 
-@runtime_checkable
 class Parser(Protocol):
     """Translates packets to Engine.IO messages and back. It has no state."""
 
@@ -83,6 +82,7 @@ class MsgpackParser:
         return msgpack_packet.decode_packet(data)
 
 
+_METHODS: Final = ("encode_packet", "arguments_encoder", "decode_text", "decode_binary")
 JSON: Final[Parser] = JsonParser()
 PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MsgpackParser()}
 """The parsers by their names in ServerOptions."""
@@ -94,11 +94,14 @@ def find_parser(parser: object) -> Parser:
     Raises:
         ConfigurationError: there is no parser of that name, or it lacks a method of a parser.
     """
-    found = PARSERS.get(parser) if isinstance(parser, str) else parser
-    if isinstance(found, type) or not isinstance(found, Parser):
+    found: Any = PARSERS.get(parser) if isinstance(parser, str) else parser
+    # isinstance would not find methods that an object gets from its __getattr__.
+    lacks = [name for name in _METHODS if not callable(getattr(found, name, None))]
+    if lacks or isinstance(found, type):
         names = ", ".join(map(repr, PARSERS))
-        raise ConfigurationError(f"parser: expected {names} or a Parser, not {parser!r}")
-    return found
+        without = f", which has no {lacks[0]}" if 0 < len(lacks) < len(_METHODS) else ""
+        raise ConfigurationError(f"parser: expected {names} or a Parser, not {parser!r}{without}")
+    return cast("Parser", found)
 
 
 def connect_encoder(parser: Parser, namespace: str) -> Callable[[dict[str, str]], Outgoing]:
