@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from bench.generator import Measurement
 from bench.loading import Answer, load, side_by_side, warm_up, windows
 from bench.machine import Cores, cpu_seconds
 from bench.nodes import SharedRedis, run_nodes
@@ -22,15 +23,14 @@ def local(workload: str) -> Callable[[Cores, Pace, int], dict[str, Answer]]:
     """Measure a node that has a Redis, and no other node, beside one without a Redis."""
 
     def run(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
-        def per_second(options: Sequence[str]) -> float:
+        def messages(options: Sequence[str]) -> Measurement:
             with run_server("trio", cores, options=options) as server:
                 load(workload, server, cores, *LOCAL[workload], *warm_up(pace))
-                found = load(workload, server, cores, *LOCAL[workload], *windows(pace))
-            return found[0].per_second
+                return load(workload, server, cores, *LOCAL[workload], *windows(pace))[0]
 
         with SharedRedis(cores) as redis:
             options = ("--redis", redis.start().url)
-            return {f"adapter-local/{workload}": side_by_side(per_second, options, number)}
+            return {f"adapter-local/{workload}": side_by_side(messages, options, number)}
 
     return run
 

@@ -103,7 +103,7 @@ def polling(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         direct = _measure("polling", owner, owner, cores, pace)
         passed = _measure("polling", passing, owner, cores, pace)
     return {
-        "forward-poll/trips": Answer(passed.per_second, direct.per_second),
+        "forward-poll/trips": Answer.of(passed, direct),
         "forward-poll/cpu": Answer(passed.server_us / 2, MOST_REQUEST_US),
         "forward-poll/share": Answer(passed.server_us / 2, direct.server_us / 2),
     }
@@ -118,7 +118,7 @@ def pipes(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         direct = _measure("echo", owner, owner, cores, pace)
         passed = _measure("echo", passing, owner, cores, pace)
     return {
-        "forward-pipe/echo": Answer(passed.per_second, direct.per_second),
+        "forward-pipe/echo": Answer.of(passed, direct),
         "forward-pipe/cpu": Answer(passed.server_us / 2, MOST_MESSAGE_US),
         "forward-pipe/share": Answer(passed.server_us / 2, direct.server_us / 2),
     }

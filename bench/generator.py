@@ -20,7 +20,11 @@ class LoadFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One line of the load generator."""
+    """One line of the load generator.
+
+    Args:
+        server_us: CPU for each message, of all processes that serve.
+    """
 
     workload: str
     connections: int
@@ -35,17 +39,27 @@ class Measurement:
     errors: int
     generator_cpu: float
     server_us: float
+    redis_us: float = 0  # CPU of the Redis that was named
+    machine_busy: float = 0  # share of all cores of the machine, whoever took it
     across_p50_us: float = 0  # of what came from the other node than the sender's
     across_p99_us: float = 0
+
+    @property
+    def generator_us(self) -> float:
+        """Return the CPU time that the load generator took for each message."""
+        return self.generator_cpu * 1e6 / self.per_second if self.per_second else 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def command(workload: str, server: Running, *options: str | float) -> list[str]:
-    fixed = ["--port", server.port, "--server-pid", server.pid, "--limit", LIMIT_S]
+    pids = ",".join(map(str, server.pids))
+    fixed = ["--port", server.port, "--server-pids", pids, "--limit", LIMIT_S]
     if server.second is not None:
-        fixed += ["--second-port", server.second.port, "--second-pid", server.second.pid]
+        fixed += ["--second-port", server.second.port]
+    if server.redis_pid:
+        fixed += ["--redis-pid", server.redis_pid]
     return [str(LOADGEN), workload, *map(str, fixed), *map(str, options)]
 
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from bench.generator import Measurement
 from bench.loading import (
     Answer,
     load,
@@ -52,10 +53,10 @@ def connects_with(algorithm: str) -> Callable[[Cores, Pace, int], dict[str, Answ
     """Measure connects with a JWT, and no seat, beside those of a server that asks nobody."""
 
     def run(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
-        def connects(options: Sequence[str]) -> float:
+        def connects(options: Sequence[str]) -> Measurement:
             with run_server("trio", cores, options=options) as server:
                 tokens = tokens_of(algorithm) if options else ()
-                return measure_connects(server, cores, *tokens, *windows(pace)).per_second
+                return measure_connects(server, cores, *tokens, *windows(pace))
 
         options = configured(algorithm, "none")
         return {f"jwt-{algorithm.lower()}": side_by_side(connects, options, number)}
@@ -67,30 +68,33 @@ def claims_and_takeovers(cores: Cores, pace: Pace, number: int) -> dict[str, Ans
     """Measure connects that claim a seat and release it, and those that take one over."""
     tokens = tokens_of("HS256")
 
-    def connects(server: Running, workload: str = "connects") -> float:
+    def connects(server: Running, workload: str = "connects") -> Measurement:
         asked = (*tokens, *windows(pace))
-        return measure_connects(server, cores, *asked, workload=workload).per_second
+        return measure_connects(server, cores, *asked, workload=workload)
 
-    def without() -> float:
+    def without() -> Measurement:
         with run_server("trio", cores, options=configured("HS256", "none")) as server:
             return connects(server)
 
-    beside = without() if number % 2 else 0.0
+    beside = without() if number % 2 else None
     with run_server("trio", cores, options=configured("HS256", "newest")) as server:
         claims, takeovers = connects(server), connects(server, "takeovers")
     beside = beside or without()
-    return {"seats/claims": Answer(claims, beside), "seats/takeovers": Answer(takeovers, claims)}
+    return {
+        "seats/claims": Answer.of(claims, beside),
+        "seats/takeovers": Answer.of(takeovers, claims),
+    }
 
 
 def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
     """Measure an echo of clients that are identified and have seats, beside one of strangers."""
     echo = ("--connections", CLIENTS, "--bytes", SMALL, "--in-flight", 16)
 
-    def messages(options: Sequence[str]) -> float:
+    def messages(options: Sequence[str]) -> Measurement:
         who = tokens_of("HS256") if options else ()
         with run_server("trio", cores, options=options) as server:
             load("echo", server, cores, *echo, *who, *warm_up(pace))
-            return load("echo", server, cores, *echo, *who, *windows(pace))[0].per_second
+            return load("echo", server, cores, *echo, *who, *windows(pace))[0]
 
     return {"seated": side_by_side(messages, configured("HS256", "newest"), number)}
 

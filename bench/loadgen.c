@@ -61,8 +61,8 @@ static const char *const workload_names[] = {"connects", "takeovers", "idle", "e
 static struct {
   enum workload workload;
   const char *name, *host, *control, *tokens, *sids;
-  int port, connections, bytes, window, rooms, room_size, senders, limit, server_pid;
-  int second_port, second_pid;
+  int port, connections, bytes, window, rooms, room_size, senders, limit, second_port;
+  struct pids { int list[64], count; } servers, redis;
   int in_flight[16], phases;
   double seconds, warmup, drain;
   long messages_max, warmup_count;
@@ -97,8 +97,23 @@ static uint64_t cpu_ns_of(int pid) { /* of all its threads */
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t server_cpu_ns(void) { /* of both, if there are two */
-  return cpu_ns_of(want.server_pid) + cpu_ns_of(want.second_pid);
+static uint64_t cpu_ns_of_all(const struct pids *pids) {
+  uint64_t ns = 0;
+  for (int i = 0; i < pids->count; i++) ns += cpu_ns_of(pids->list[i]);
+  return ns;
+}
+
+static void read_machine(uint64_t *busy, uint64_t *total) { /* all cores, in ticks; see proc(5) */
+  unsigned long long user, nice, system, idle, waiting, irq, softirq, steal;
+  FILE *file = fopen("/proc/stat", "r");
+  *busy = *total = 0;
+  if (!file) return;
+  if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
+             &waiting, &irq, &softirq, &steal) == 8) {
+    *busy = user + nice + system + irq + softirq + steal;
+    *total = *busy + idle + waiting;
+  }
+  fclose(file);
 }
 
 static long errors;
@@ -438,7 +453,8 @@ static const uint64_t STALL_NS = 20000000000u;
 /* A window is that much longer at most, so that a slow server delivers all in flight once. */
 static const double WHOLE_ROUND_S = 10;
 static int fan_out; /* receivers of one message */
-static uint64_t phase_at, window_at, drain_at, progress_at, now, cpu_at, server_at;
+static uint64_t phase_at, window_at, drain_at, progress_at, now, cpu_at, server_at, redis_at;
+static uint64_t busy_at, ticks_at;
 static long completed, messages, warmed;
 static int outstanding;
 
@@ -446,6 +462,7 @@ static int depth(void) { return want.in_flight[phase]; }
 
 static struct { /* a window, told once the last replies are in: errors until then count */
   double seconds, p50_us, p99_us, max_us, across_p50_us, across_p99_us, generator_cpu, server_us;
+  double redis_us, machine_busy;
   long messages;
 } measured;
 
@@ -459,9 +476,15 @@ static void end_window(void) {
   measured.across_p50_us = percentile_us(&across, 0.5);
   measured.across_p99_us = percentile_us(&across, 0.99);
   measured.generator_cpu = (double)(own_cpu_ns() - cpu_at) / 1e9 / measured.seconds;
-  measured.server_us = 0;
-  if (want.server_pid && messages)
-    measured.server_us = (double)(server_cpu_ns() - server_at) / 1e3 / (double)messages;
+  measured.server_us = measured.redis_us = measured.machine_busy = 0;
+  if (messages) {
+    measured.server_us =
+        (double)(cpu_ns_of_all(&want.servers) - server_at) / 1e3 / (double)messages;
+    measured.redis_us = (double)(cpu_ns_of_all(&want.redis) - redis_at) / 1e3 / (double)messages;
+  }
+  uint64_t busy, ticks;
+  read_machine(&busy, &ticks);
+  if (ticks > ticks_at) measured.machine_busy = (double)(busy - busy_at) / (double)(ticks - ticks_at);
   recording = false, draining = true;
   drain_at = now;
 }
@@ -470,11 +493,12 @@ static void report(void) {
   printf("{\"workload\":\"%s\",\"connections\":%d,\"in_flight\":%d,\"bytes\":%d,"
          "\"seconds\":%.4f,\"messages\":%ld,\"per_second\":%.1f,\"p50_us\":%.1f,"
          "\"p99_us\":%.1f,\"max_us\":%.1f,\"errors\":%ld,\"generator_cpu\":%.3f,"
-         "\"server_us\":%.4f,\"across_p50_us\":%.1f,\"across_p99_us\":%.1f}\n",
+         "\"server_us\":%.4f,\"redis_us\":%.4f,\"machine_busy\":%.3f,"
+         "\"across_p50_us\":%.1f,\"across_p99_us\":%.1f}\n",
          want.name, want.connections, depth(), want.bytes, measured.seconds, measured.messages,
          (double)measured.messages / measured.seconds, measured.p50_us, measured.p99_us,
-         measured.max_us, errors, measured.generator_cpu, measured.server_us, measured.across_p50_us,
-         measured.across_p99_us);
+         measured.max_us, errors, measured.generator_cpu, measured.server_us, measured.redis_us,
+         measured.machine_busy, measured.across_p50_us, measured.across_p99_us);
   fflush(stdout);
 }
 
@@ -486,7 +510,9 @@ static void start_window(void) {
   recording = true;
   window_at = now;
   cpu_at = own_cpu_ns();
-  server_at = server_cpu_ns();
+  server_at = cpu_ns_of_all(&want.servers);
+  redis_at = cpu_ns_of_all(&want.redis);
+  read_machine(&busy_at, &ticks_at);
 }
 
 static void end_phase(void) {
@@ -1269,10 +1295,17 @@ static void usage(void) {
         "  [--host IPV4] [--tls] [--connections N] [--in-flight K,K,...] [--bytes N]\n"
         "  [--seconds S] [--warmup S] [--warmup-count N] [--messages-max N] [--drain S]\n"
         "  [--limit S] [--window N] [--rooms N] [--room-size N] [--senders N] [--own-room]\n"
-        "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n"
-        "  [--tokens FILE] [--sids FILE] [--second-port P] [--second-pid PID]\n",
+        "  [--target N] [--name TEXT] [--server-pids PID,PID,...] [--redis-pid PID] [--control PATH]\n"
+        "  [--tokens FILE] [--sids FILE] [--second-port P]\n",
         stderr);
   exit(2);
+}
+
+static void read_pids(struct pids *to, char *text) { /* CPU times are those of all of them together */
+  for (char *at = strtok(text, ","); at; at = strtok(NULL, ",")) {
+    if (to->count == sizeof to->list / sizeof *to->list) usage();
+    to->list[to->count++] = atoi(at);
+  }
 }
 
 static void parse(int count, char **arguments) {
@@ -1283,8 +1316,8 @@ static void parse(int count, char **arguments) {
       {"drain", 1, 0, 'd'},    {"messages-max", 1, 0, 'm'}, {"limit", 1, 0, 'l'},
       {"window", 1, 0, 'n'},   {"rooms", 1, 0, 'r'},     {"room-size", 1, 0, 'z'},
       {"senders", 1, 0, 'S'},  {"own-room", 0, 0, 'o'},  {"name", 1, 0, 'N'},
-      {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {"control", 1, 0, 'C'},
-      {"tokens", 1, 0, 'K'},   {"second-port", 1, 0, 'q'}, {"second-pid", 1, 0, 'Q'},
+      {"server-pids", 1, 0, 'P'}, {"target", 1, 0, 'T'}, {"control", 1, 0, 'C'},
+      {"tokens", 1, 0, 'K'},   {"second-port", 1, 0, 'q'}, {"redis-pid", 1, 0, 'R'},
       {"sids", 1, 0, 'i'},
       {0, 0, 0, 0}};
   int option, found = WORKLOADS;
@@ -1316,9 +1349,9 @@ static void parse(int count, char **arguments) {
       case 'C': want.control = optarg; break;
       case 'K': want.tokens = optarg; break;
       case 'i': want.sids = optarg; break;
-      case 'P': want.server_pid = atoi(optarg); break;
+      case 'P': read_pids(&want.servers, optarg); break;
+      case 'R': read_pids(&want.redis, optarg); break;
       case 'q': want.second_port = atoi(optarg); break;
-      case 'Q': want.second_pid = atoi(optarg); break;
       case 'T': target = atoi(optarg); break;
       case 'k':
         want.phases = 0;

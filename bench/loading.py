@@ -1,27 +1,49 @@
 """Load on our own server, and one figure held against another of the same round."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from bench.generator import LoadFailedError, Measurement, measure
 from bench.machine import Cores
 from bench.rows import WARM_CONNECTS
 from bench.servers import Running
-from bench.throughput import Pace
+from bench.throughput import BUSY, Pace
 
-BUSY = 0.9  # of a core
+OURS, BESIDE, UWS = "ours", "beside", "uws"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one round gave: the figure, and the one that it is held against."""
+    """What one round gave: the figure, and the one that it is held against.
+
+    Args:
+        uws: the figure of Node on uWebSockets.js, where Node stands beside; the better one counts.
+        loads: what the load generator measured of each side, where it did.
+    """
 
     figure: float
     beside: float
+    uws: float | None = None
+    loads: Mapping[str, Measurement] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ours: Measurement, beside: Measurement, uws: Measurement | None = None) -> Self:
+        """Hold one rate against the other."""
+        loads = {OURS: ours, BESIDE: beside, **({UWS: uws} if uws else {})}
+        return cls(ours.per_second, beside.per_second, uws.per_second if uws else None, loads)
 
     @property
     def ratio(self) -> float:
-        return self.figure / self.beside
+        return self.figure / max(self.beside, self.uws or 0)
+
+    def as_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"figure": self.figure, "beside": self.beside}
+        if self.uws is not None:
+            found["uws"] = self.uws
+        if self.loads:
+            found["loads"] = {side: load.as_json() for side, load in self.loads.items()}
+        return found
 
 
 def measure_connects(
@@ -32,12 +54,12 @@ def measure_connects(
 
 
 def side_by_side(
-    figure: Callable[[Sequence[str]], float], options: Sequence[str], number: int
+    figure: Callable[[Sequence[str]], Measurement], options: Sequence[str], number: int
 ) -> Answer:
     """With these options and without, one after the other; which comes first alternates."""
-    without = figure(()) if number % 2 else 0.0
+    without = figure(()) if number % 2 else None
     with_options = figure(options)
-    return Answer(with_options, without or figure(()))
+    return Answer.of(with_options, without or figure(()))
 
 
 def load(workload: str, server: Running, cores: Cores, *options: str | float) -> list[Measurement]:

@@ -120,6 +120,14 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def children_of(pid: int) -> tuple[int, ...]:
+    """Return the processes that any thread of a process has started."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (thread / "children").read_text().split())
+    return tuple(found)
+
+
 def rss_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Rss:"):
@@ -155,6 +163,9 @@ def describe() -> dict[str, str]:
         manifest = PEERS / "node_modules" / package / "package.json"
         if manifest.is_file():
             found[package] = json.loads(manifest.read_text())["version"]
+    manifest = PEERS / "node_modules/@trufflesuite/uws-js-unofficial/package.json"
+    if manifest.is_file():
+        found["uWebSockets.js"] = json.loads(manifest.read_text())["version"]
     if PEERS_PYTHON.is_file():
         packages = ("python-socketio", "python-engineio", "uvicorn", "uvloop", "aiohttp")
         for package in packages:

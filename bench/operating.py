@@ -12,14 +12,24 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from bench import adapter, forwarded, identity, publishing, ruled, shared_seats, workers
+from bench import adapter, forwarded, identity, product, publishing, ruled, shared_seats, workers
 from bench.crowds import crowd
 from bench.generator import LoadFailedError, Measurement
-from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
+from bench.loading import (
+    BESIDE,
+    OURS,
+    Answer,
+    load,
+    measure_connects,
+    side_by_side,
+    warm_up,
+    windows,
+)
 from bench.machine import BENCH, BUILD, ROOT, Cores
+from bench.questions import PARTS
 from bench.rows import CLIENTS, SMALL
 from bench.servers import FORWARDING, PRESENCE, Running, ServerFailedError, pinned, run_server
-from bench.throughput import Pace
+from bench.throughput import BUSY, Pace, told_busy
 
 CONTROL_SOCKET = BUILD / "run" / "control.sock"
 CONTROL = ("--control", f"unix:{CONTROL_SOCKET}")
@@ -29,221 +39,6 @@ WATCHED = (*SESSION_LINES, *CONTROL, "--admin", "127.0.0.1:0")
 BACKENDS, BACKEND_CLIENTS = 200, 20
 FOLLOWING_S = 20.0  # until a whole log was read once
 SETTLE_S = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A figure, and what it is held against.
-
-    Args:
-        part: which part of the bench measures it.
-        beside: what it is held against, in words.
-        must, goal: of the ratio; at least, or at most where less is better. 0 is none.
-    """
-
-    key: str
-    part: str
-    title: str
-    beside: str
-    must: float = 0
-    goal: float = 0
-    less_is_better: bool = False
-
-
-QUESTIONS = (
-    Question("control/1", "control", "control: emit to one socket, 1 in flight", "acks of one"),
-    Question("control/16", "control", "control: emit to one socket, 16 in flight", "acks of one"),
-    Question(
-        "session-lines", "session-lines", "connects with session lines", "without", 0.85, 0.95
-    ),
-    Question("watched", "watched", "echo 64 B, 16 in flight, watched", "unwatched", 0.95, 0.98),
-    Question(
-        "backends",
-        "backends",
-        "p99 of 200 backends' events beside two that misbehave (us)",
-        "quiet",
-        5,
-        2,
-        less_is_better=True,
-    ),
-    Question("presence/1", "presence", "presence entries to a backend", "written", 1, 2),
-    Question(
-        "presence/3", "presence", "presence entries to 3 backends, all together", "written", 1, 2
-    ),
-    Question("jwt-hs256", "jwt-hs256", "connects with a JWT, HS256", "without", 0.75, 0.85),
-    Question("jwt-rs256", "jwt-rs256", "connects with a JWT, RS256", "without", 0.6, 0.7),
-    Question("jwt-es256", "jwt-es256", "connects with a JWT, ES256", "without"),
-    Question("jwt-eddsa", "jwt-eddsa", "connects with a JWT, EdDSA", "without"),
-    Question("seats/claims", "seats", "connects with a JWT that claim a seat", "without seats"),
-    Question("seats/takeovers", "seats", "connects that take a seat over", "claims"),
-    Question(
-        "publish-redis/awaited",
-        "publish-redis",
-        "messages that 64 tasks publish to Redis",
-        "ours, each awaited",
-    ),
-    Question(
-        "publish-redis/threads",
-        "publish-redis",
-        "messages that 64 tasks publish to Redis",
-        "redis-py in 64 threads",
-        10,
-        15,
-    ),
-    Question(
-        "publish-redis/coredis",
-        "publish-redis",
-        "messages that 64 tasks publish to Redis",
-        "coredis on trio",
-        1,
-        5,
-    ),
-    Question(
-        "adapter-local/echo",
-        "adapter-local/echo",
-        "echo 64 B, 16 in flight, with Redis",
-        "without",
-        0.97,
-        0.98,
-    ),
-    Question(
-        "adapter-local/broadcast",
-        "adapter-local/broadcast",
-        "broadcast to 1,000, 4 in flight, with Redis",
-        "without",
-    ),
-    Question(
-        "adapter-local/rooms",
-        "adapter-local/rooms",
-        "1,000 rooms of 10, 4 in flight, with Redis",
-        "without",
-    ),
-    Question(
-        "unconcerned",
-        "unconcerned",
-        "CPU for a message to rooms of the other node (us)",
-        "of its sender's node, to 10 clients",
-        less_is_better=True,
-    ),
-    Question(
-        "seated", "seated", "echo 64 B, 16 in flight, of users with seats", "strangers", 0.95, 0.98
-    ),
-    Question(
-        "shared-seats/claims",
-        "shared-seats/claims",
-        "connects with a JWT that claim a seat in Redis",
-        "in memory",
-        0.4,
-        0.6,
-    ),
-    Question(
-        "shared-seats/takeovers",
-        "shared-seats/takeovers",
-        "connects that take a seat over from another node",
-        "claims in Redis",
-    ),
-    Question(
-        "shared-seated",
-        "shared-seated",
-        "echo 64 B, 16 in flight, of users with seats in Redis",
-        "in memory",
-        0.97,
-        0.99,
-    ),
-    Question(
-        "node-lost",
-        "node-lost",
-        "kill -9 of a node to the last of 1,000 offline entries (ms)",
-        "its lease",
-        1 + 1 / shared_seats.LEASE_S,
-        1.1,
-        less_is_better=True,
-    ),
-    Question(
-        "im-ruled",
-        "im-ruled",
-        "mixed IM load, 1 in flight, of users with rules and seats",
-        "strangers without",
-        0.9,
-        0.95,
-    ),
-    Question(
-        "flood",
-        "flood",
-        "p99 of 20 clients beside 4 that flood (us)",
-        "quiet",
-        5,
-        2,
-        less_is_better=True,
-    ),
-    Question(
-        "forward-poll/trips",
-        "forward-poll",
-        "polling round trips that a second node passes on",
-        "direct",
-    ),
-    Question(
-        "forward-poll/cpu",
-        "forward-poll",
-        "CPU of the node that passes on, for a polling request (us)",
-        "allowed",
-        1,
-        0.6,
-        less_is_better=True,
-    ),
-    Question(
-        "forward-poll/share",
-        "forward-poll",
-        "CPU of the node that passes on, for a polling request (us)",
-        "of a direct one",
-        less_is_better=True,
-    ),
-    Question(
-        "forward-pipe/echo",
-        "forward-pipe",
-        "echo 64 B, 1 in flight, over a WebSocket that a second node passes on",
-        "direct",
-    ),
-    Question(
-        "forward-pipe/cpu",
-        "forward-pipe",
-        "CPU of the node that passes on, for a message each way (us)",
-        "allowed",
-        1,
-        0.6,
-        less_is_better=True,
-    ),
-    Question(
-        "forward-pipe/share",
-        "forward-pipe",
-        "CPU of the node that passes on, for a message each way (us)",
-        "of a direct one",
-        less_is_better=True,
-    ),
-    Question(
-        "forward-memory",
-        "forward-memory",
-        "memory of the node that passes on, for a WebSocket (KiB)",
-        "allowed",
-        1,
-        0.6,
-        less_is_better=True,
-    ),
-    Question(
-        "workers/connects", "workers/connects", "connects, two workers", "one process", 1.6, 1.8
-    ),
-    Question("workers/im", "workers/im", "mixed IM load, two workers", "one process", 1.6, 1.8),
-    Question(
-        "workers-node/connects",
-        "workers-node/connects",
-        "connects, two workers",
-        "two Node processes",
-    ),
-    Question(
-        "workers-node/im", "workers-node/im", "mixed IM load, two workers", "two Node processes"
-    ),
-)
-PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
 
 
 @dataclass(slots=True)
@@ -267,13 +62,17 @@ def measure_operating(parts: Collection[str], cores: Cores, pace: Pace) -> Opera
                 continue
             for key, answer in answers.items():
                 found.answers.setdefault(key, {})[number] = answer
-            told = ", ".join(
-                f"{key}: {answer.figure:,.0f} to {answer.beside:,.0f} is {answer.ratio:.2f}"
-                for key, answer in answers.items()
-            )
             took = time.monotonic() - started
-            print(f"bench: round {number}/{pace.rounds}: {told} ({took:.1f} s)", flush=True)
+            told = f"{', '.join(map(_told, answers, answers.values()))} ({took:.1f} s)"
+            print(f"bench: round {number}/{pace.rounds}: {told}", flush=True)
     return found
+
+
+def _told(key: str, answer: Answer) -> str:
+    busy = told_busy([one.machine_busy for one in answer.loads.values()])
+    uws = f" and {answer.uws:,.0f}" if answer.uws is not None else ""
+    figures = f"{answer.figure:,.0f} to {answer.beside:,.0f}{uws}"
+    return f"{key}: {figures} is {answer.ratio:.2f}{busy}"
 
 
 def estimate_s(parts: Collection[str], pace: Pace) -> float:
@@ -303,7 +102,7 @@ def _control(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         calls = measure_calls(server, cores, windows(pace))
         asked = load(acks[0], server, cores, *acks[1:], *windows(pace))
     return {
-        f"control/{call.in_flight}": Answer(call.per_second, ack.per_second)
+        f"control/{call.in_flight}": Answer.of(call, ack)
         for call, ack in zip(calls, asked, strict=True)
     }
 
@@ -312,9 +111,9 @@ def _control(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
 
 
 def _session_lines(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
-    def connects(options: Sequence[str]) -> float:
+    def connects(options: Sequence[str]) -> Measurement:
         with run_server("trio", cores, options=options) as server:
-            return measure_connects(server, cores, *windows(pace)).per_second
+            return measure_connects(server, cores, *windows(pace))
 
     return {"session-lines": side_by_side(connects, SESSION_LINES, number)}
 
@@ -322,10 +121,10 @@ def _session_lines(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
 def _watched(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
     echo = ("--connections", CLIENTS, "--bytes", SMALL, "--in-flight", 16)
 
-    def messages(options: Sequence[str]) -> float:
+    def messages(options: Sequence[str]) -> Measurement:
         with run_server("trio", cores, options=options) as server:
             load("echo", server, cores, *echo, *warm_up(pace))
-            return load("echo", server, cores, *echo, *windows(pace))[0].per_second
+            return load("echo", server, cores, *echo, *windows(pace))[0]
 
     return {"watched": side_by_side(messages, WATCHED, number)}
 
@@ -350,7 +149,8 @@ def measure_backends(
 def _backends(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     with run_server("trio", cores, handlers=FORWARDING, options=FORWARDED) as server:
         quiet, beside = measure_backends(server, cores, windows(pace), warm_up(pace))
-    return {"backends": Answer(beside.p99_us, quiet.p99_us)}
+    loads = {OURS: beside, BESIDE: quiet}
+    return {"backends": Answer(beside.p99_us, quiet.p99_us, loads=loads)}
 
 
 # -- presence
@@ -396,7 +196,8 @@ _SERVERS_AND_WINDOWS = {
     **dict.fromkeys(("forward-poll", "forward-pipe"), (2, 2)),
     "forward-memory": (2, 2),
     **dict.fromkeys((f"workers/{name}" for name in workers.LOADS), (2, 2)),
-    **dict.fromkeys((f"workers-node/{name}" for name in workers.LOADS), (2, 3)),
+    **dict.fromkeys((f"workers-node/{name}" for name in workers.BESIDE_NODE), (3, 4)),
+    **dict.fromkeys((f"product/{name}" for name in product.LOADS), (2, 2)),
     **dict.fromkeys(("session-lines", "watched", "seated", "shared-seated"), (2, 2)),
     **dict.fromkeys((f"adapter-local/{workload}" for workload in adapter.LOCAL), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
@@ -420,7 +221,8 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "forward-pipe": forwarded.pipes,
     "forward-memory": forwarded.memory,
     **{f"workers/{name}": workers.beside_one(name) for name in workers.LOADS},
-    **{f"workers-node/{name}": workers.beside_node(name) for name in workers.LOADS},
+    **{f"workers-node/{name}": workers.beside_node(name) for name in workers.BESIDE_NODE},
+    **{f"product/{name}": product.beside_bare(name) for name in product.LOADS},
     "unconcerned": adapter.messages_of_no_concern,
     **{f"adapter-local/{workload}": adapter.local(workload) for workload in adapter.LOCAL},
     **{f"jwt-{name.lower()}": identity.connects_with(name) for name in identity.ALGORITHMS},

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from bench.machine import BENCH, BUILD, PEERS, PEERS_PYTHON, ROOT
 
-LOADGEN = BUILD / "loadgen"
+LOADGEN, LIMIT_PROGRAM = BUILD / "loadgen", BUILD / "limit"
 CERT, KEY = BUILD / "cert.pem", BUILD / "key.pem"
 INSTALL_S = 300.0
 
-NO_UWS = (
-    "npm has no uWebSockets.js that installs: the package is published on GitHub only, as a git "
-    "dependency outside the registry"
+_HAS_BINARY = (
+    "const { platform, arch, versions } = process;"
+    "require('@trufflesuite/uws-js-unofficial/binaries/uws_' +"
+    " `${platform}_${arch}_${versions.modules}.node`)"
 )
 
 
@@ -47,12 +48,15 @@ def prepare(servers: Sequence[str]) -> Prepared:
     prepared = Prepared()
     prepared.attempt(["loadgen"], lambda: _compile(prepared))
     prepared.attempt(["tls"], _make_certificate)
-    if "node" in servers:
-        prepared.attempt(["node"], _install_node_peers)
+    if "limit" in servers:
+        prepared.attempt(["limit"], _compile_limit)
+    if node := [name for name in ("node", "uws") if name in servers]:
+        prepared.attempt(node, _install_node_peers)
+    if "uws" in servers and "uws" not in prepared.missing:
+        prepared.attempt(["uws"], _check_uws)
     python = [name for name in ("uvicorn", "aiohttp") if name in servers]
     if python:
         prepared.attempt(python, install_python_peers)
-    prepared.missing["node-uws"] = NO_UWS
     return prepared
 
 
@@ -107,6 +111,12 @@ def _compile(prepared: Prepared) -> None:
         print(f"bench: not measured: tls: {prepared.missing['tls']}", flush=True)
 
 
+def _compile_limit() -> None:
+    source = BENCH / "limit.c"
+    if not _is_newer(LIMIT_PROGRAM, source):
+        _run(["cc", "-O2", "-o", LIMIT_PROGRAM, source], "compiling the limit")
+
+
 def _make_certificate() -> None:
     if CERT.exists() and KEY.exists():
         return
@@ -122,6 +132,19 @@ def _install_node_peers() -> None:
         return
     _run(["npm", "ci", "--silent"], "installing socket.io", PEERS)
     ready.touch()
+
+
+def _check_uws() -> None:
+    """Raise when the package would fall back to JavaScript, which is not what is to be measured.
+
+    Raises:
+        NotPreparedError: it has no binary for this Node on this system.
+    """
+    try:
+        _run(["node", "-e", _HAS_BINARY], "loading uWebSockets.js", PEERS)
+    except NotPreparedError:
+        reason = "uWebSockets.js has no binary that this Node can load on this system"
+        raise NotPreparedError(reason) from None
 
 
 def install_python_peers() -> None:

@@ -3,36 +3,41 @@
 import json
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.charts import bar_chart, line_chart
 from bench.growth import AXES, BROADCAST, ECHO, ROOM
-from bench.prepare import NO_UWS
+from bench.loading import BESIDE, OURS, UWS
+from bench.questions import QUESTIONS
 from bench.rows import all_rows
-from bench.servers import TITLES
+from bench.servers import LIMIT, NODE_PEERS, TITLES
 from bench.tables import table
 from bench.throughput import Samples
 from bench.verdicts import UVICORN_RATIO, Reached, Results, Verdict
 
+_SIDE = (
+    *("per_second", "p50_us", "p99_us", "server_us", "redis_us", "generator_us", "machine_busy"),
+)
 LATENCY_ROWS = ("echo/64/1", "echo/64/16", "ack/64/1", "broadcast/1000/4", "im/4", "polling")
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
     head = (
-        *("workload", "ours", "Node ws, or ours", "ratio", "of each round"),
-        *("must", "goal", "reached", "x uvicorn", "unsteady"),
+        *("workload", "ours", "Node ws, or ours", "Node uWS", "ratio", "of each round", "must"),
+        *("goal", "to ws", "must", "goal", "reached", "of the limit", "p50, p99", "theirs"),
+        *("x uvicorn", "unsteady"),
     )
     lines = []
     for one in verdicts:
         times = "-"
         if one.has_uvicorn and one.over_uvicorn is not None:
             times = f"{one.over_uvicorn:.1f}" + (" (below 5)" if one.misses_uvicorn else "")
-        cells = (one.title, one.ours, one.theirs, one.ratio, one.spread)
-        targets = (one.must, one.goal, one.reached.value)
-        lines.append((*cells, *targets, times, ", ".join(one.unsteady) or "-"))
+        cells = (one.title, one.ours, one.theirs, one.uws, one.ratio, one.spread)
+        targets = (one.must, one.goal, one.to_ws, one.must_ws, one.goal_ws, one.reached.value)
+        more = (one.of_limit, one.latency, one.beside_latency, times)
+        lines.append((*cells, *targets, *more, ", ".join(one.unsteady) or "-"))
     return table(head, lines)
 
 
@@ -51,7 +56,7 @@ def round_table(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    asked = [one for one in verdicts if one.must != "-"]
+    asked = [one for one in verdicts if one.must != "-" or one.must_ws != "-"]
     count = {kind: sum(one.reached is kind for one in asked) for kind in Reached}
     below = sum(one.misses_uvicorn for one in verdicts)
     return (
@@ -71,7 +76,7 @@ def unmeasured(results: Results) -> list[str]:
             continue
         for server, reason in results.figures.missing.get(row.key, {}).items():
             rows.setdefault((server, reason), []).append(row.key)
-    found = [f"every row: socket.io on uWebSockets.js: {NO_UWS}"]
+    found = []
     for (server, reason), keys in rows.items():
         found.append(f"{', '.join(keys)}: {TITLES[server]}: {reason}")
     for what, reason in results.resting.missing.items():
@@ -94,7 +99,10 @@ def _latencies(results: Results) -> Iterator[tuple[str, ...]]:
                 f"{results.figures.median(row.key, server, name) or 0:,.0f}"
                 for name in ("p50_us", "p99_us", "max_us")
             ]
-            yield (row.title, TITLES[server], f"{per_second:,.0f}", spread, *times)
+            cpu = results.figures.median(row.key, server, "server_us") or 0
+            busy = results.figures.median(row.key, server, "machine_busy") or 0
+            cells = (row.title, TITLES[server], f"{per_second:,.0f}", spread, *times)
+            yield (*cells, f"{cpu:.2f}", f"{busy:.0%}")
 
 
 def _on_two_nodes(results: Results) -> list[str]:
@@ -114,25 +122,64 @@ def _on_two_nodes(results: Results) -> list[str]:
     return ["## On two nodes", "", what, "", *table(head, lines), ""]
 
 
+def _both_sides(results: Results) -> list[str]:
+    """What the load generator measured where ours is held against ours."""
+    head = ("workload", "side", "per second", "p50", "p99", "CPU", "Redis", "generator", "busy")
+    lines = []
+    for question in QUESTIONS:
+        answers = results.operating.answers.get(question.key, {}).values()
+        for side, title in ((OURS, "ours"), (BESIDE, question.beside), (UWS, question.uws)):
+            loads = [one.loads[side] for one in answers if side in one.loads]
+            if loads:
+                rate, *times, busy = (
+                    statistics.median(getattr(one, name) for one in loads) for name in _SIDE
+                )
+                told = [f"{rate:,.0f}", *(f"{one:,.0f}" for one in times[:2])]
+                told += [*(f"{one:.2f}" for one in times[2:]), f"{busy:.0%}"]
+                lines.append((question.title, title, *told))
+    if not lines:
+        return []
+    what = (
+        "Latencies, and CPU times for each message or connect: of all processes that serve, of "
+        "the Redis of workers, and of the load generator; all in microseconds. Two workers share "
+        "all cores with Redis, the load generator and the kernel's work for the network; where "
+        "these cores are nearly all busy beside one process already, the rate cannot rise much. "
+        'Rows "by CPU" say what two workers would carry with cores of their own.'
+    )
+    return ["## Both sides of what no peer has", "", what, "", *table(head, lines), ""]
+
+
 def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     text = ["# Results of the bench", "", summary(verdicts), ""]
     text += [
         "Messages (for broadcasts and rooms: deliveries) per second, medians of the rounds. The "
-        "ratio is the median of ours to Node's (with a plain handler) of each round; for memory, "
-        "idle CPU and lateness it is our figure itself; for what no peer has, it is to another "
-        "figure of ours, which is named. A row is unsteady when the rounds of a server named "
-        "there differ by more than 25 %, in a second run of the row as well: do not build on its "
-        "ratio.",
+        "ratio is the median of ours to the better of Node's two servers (ws and uWebSockets.js, "
+        'with a plain handler) of each round, and must and goal behind it are of that; "to ws" is '
+        "that to Node on ws, with a must and a goal of its own. For memory, idle CPU and lateness "
+        "the ratio is our figure itself; for what no peer has, it is to another figure of ours, "
+        'which is named. "of the limit" is the share of what a C program reaches that only '
+        'answers; "at most" where the load generator could not bring it to its limit. p50 and '
+        "p99 are microseconds, ours and then those of what the ratio is to. A row is unsteady when "
+        "the rounds of a server named there differ by more than 25 %, in a second run of the row "
+        "as well: do not build on its ratio.",
         "",
         *verdict_table(verdicts),
         "",
     ]
     if any(len(one.rounds) > 1 for one in verdicts):
-        text += ["## Ours to Node's in each round", "", *round_table(verdicts), ""]
-    text += ["## Every server", "", "Latencies are microseconds.", ""]
-    head = ("workload", "server", "per second", "of each round", "p50", "p99", "max")
+        text += ["## The ratio in each round", "", *round_table(verdicts), ""]
+    text += [
+        "## Every server",
+        "",
+        "Latencies are microseconds, and so is the server's CPU time for each message. "
+        '"busy" is the share of all cores of the machine that were busy while it was measured, '
+        "with whatever it was.",
+        "",
+    ]
+    head = ("workload", "server", "per second", "of each round", "p50", "p99", "max", "CPU", "busy")
     text += [*table(head, list(_latencies(results))), ""]
     text += _on_two_nodes(results)
+    text += _both_sides(results)
     if results.resting.memory or results.resting.idle_cpu:
         text += ["## At rest", "", *_at_rest(results), ""]
     if results.lateness:
@@ -163,6 +210,8 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
 def _at_rest(results: Results) -> list[str]:
     lines = []
     for server in results.servers:
+        if server == LIMIT:
+            continue  # it keeps nothing
         memory = results.resting.memory.get(server, {})
         cpu = results.resting.idle_cpu.get(server)
         sizes = ", ".join(f"{size / 1024:.2f} KiB at {count:,}" for count, size in memory.items())
@@ -201,7 +250,7 @@ def draw(results: Results) -> dict[str, str]:
             TITLES[server]: [
                 results.figures.median(row.key, server, f"{percentile}_us") for row in shown
             ]
-            for server in ("trio", "node")
+            for server in ("trio", *NODE_PEERS)
             if server in results.servers
         }
         charts[f"latency_{percentile}.svg"] = bar_chart(
@@ -233,12 +282,20 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "title": one.title,
                 "ours": one.ours,
                 "node": one.theirs,
+                "uws": one.uws,
                 "ratio": one.ratio,
                 "must": one.must,
                 "goal": one.goal,
+                "ratio_to_ws": one.to_ws,
+                "must_to_ws": one.must_ws,
+                "goal_to_ws": one.goal_ws,
+                "of_limit": one.of_limit,
+                "p50_p99_us": one.latency,
+                "p50_p99_us_beside": one.beside_latency,
                 "reached": one.reached.value,
                 "over_uvicorn": one.over_uvicorn,
                 "ratio_of_each_round": one.rounds,
+                "ratio_to_ws_of_each_round": one.rounds_to_ws,
                 "unsteady": one.unsteady,
             }
             for one in verdicts
@@ -252,7 +309,7 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
             for load, late in results.lateness.items()
         },
         "operating": {
-            key: {number: asdict(answer) for number, answer in answers.items()}
+            key: {number: answer.as_json() for number, answer in answers.items()}
             for key, answers in results.operating.answers.items()
         },
         "growth": [

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.crowds import crowd
+from bench.generator import Measurement
 from bench.identity import configured, tokens_of
-from bench.loading import Answer, load, side_by_side, warm_up, windows
+from bench.loading import BESIDE, OURS, Answer, load, side_by_side, warm_up, windows
 from bench.machine import Cores
 from bench.servers import run_server
 from bench.throughput import Pace
@@ -23,9 +24,9 @@ _ROOMS: Final[tuple[str | int, ...]] = (
     "--room-size",
     50,
 )
-_MIXED: Final[tuple[str | int, ...]] = (*_ROOMS, "--own-room", "--in-flight", 1)
+MIXED: Final[tuple[str | int, ...]] = (*_ROOMS, "--own-room", "--in-flight", 1)
 _MUCH: Final = {"per_s": 1e6}
-_RULES: Final[dict[str, Any]] = {
+RULES: Final[dict[str, Any]] = {
     "name": "/",
     "events": ["join", "room", "echo*"],
     "rooms": ["*"],
@@ -48,13 +49,13 @@ def mixed_load(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
     """
     who = tokens_of("HS256", {"events": ["join", "room"]})
 
-    def messages(options: Sequence[str]) -> float:
-        asked: tuple[str | int, ...] = (*_MIXED, *(who if options else ()))
+    def messages(options: Sequence[str]) -> Measurement:
+        asked: tuple[str | int, ...] = (*MIXED, *(who if options else ()))
         with run_server("trio", cores, options=options) as server:
             load("rooms", server, cores, *asked, *warm_up(pace))
-            return load("rooms", server, cores, *asked, *windows(pace))[0].per_second
+            return load("rooms", server, cores, *asked, *windows(pace))[0]
 
-    options = configured("HS256", "newest", rules=_RULES)
+    options = configured("HS256", "newest", rules=RULES)
     return {"im-ruled": side_by_side(messages, options, number)}
 
 
@@ -69,4 +70,5 @@ def beside_a_flood(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         quiet = load("ack", server, cores, *acks, *windows(pace))[0]
         with crowd(cores, "bench.flooding", str(server.port), flooders, str(FLOODERS)):
             beside = load("ack", server, cores, *acks, *windows(pace))[0]
-    return {"flood": Answer(beside.p99_us, quiet.p99_us)}
+    loads = {OURS: beside, BESIDE: quiet}
+    return {"flood": Answer(beside.p99_us, quiet.p99_us, loads=loads)}

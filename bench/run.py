@@ -22,10 +22,11 @@ from bench.machine import (
     told_duration,
 )
 from bench.prepare import Prepared, prepare
+from bench.questions import PARTS as OPERATING_PARTS
 from bench.ratios import FEWEST_PAIRS
 from bench.resting import Resting, measure_idle_cpu, measure_memory
 from bench.rows import GROUPS, Group, all_rows, is_asked, select, unknown
-from bench.servers import TITLES
+from bench.servers import LIMIT, NODE_PEERS, TITLES
 from bench.throughput import (
     PYTHON_PEERS,
     Figures,
@@ -36,10 +37,11 @@ from bench.throughput import (
     run_unsteady_rows_again,
 )
 from bench.verdicts import Results, judge
+from bench.workers import told_cores
 
 ROUNDS = 5
-PARTS = ("memory", "idle", "lateness", "growth", *operating.PARTS)
-OURS_ALONE = {"lateness", *operating.PARTS}  # no peer has them
+PARTS = ("memory", "idle", "lateness", "growth", *OPERATING_PARTS)
+OURS_ALONE = {"lateness", *OPERATING_PARTS}  # no peer has them
 MEMORY_COUNTS = (2000, 10_000)
 SPARE_DESCRIPTORS = 200
 
@@ -172,12 +174,14 @@ def _measure(
     counts = [count for count in MEMORY_COUNTS if count <= descriptors]
     if len(counts) < len(MEMORY_COUNTS) and "memory" in parts:
         figures.note(f"not measured: memory at 10,000: {descriptors} descriptors are too few")
-    first = servers if not asked.quick else [name for name in servers if name in ("trio", "node")]
+    first = [name for name in servers if name != LIMIT]
+    if asked.quick:
+        first = [name for name in first if name in ("trio", *NODE_PEERS)]
     if "memory" in parts and counts:
         measure_memory(first, counts, cores, results.resting)
     if "idle" in parts:
-        mine = [name for name in first if name not in PYTHON_PEERS]
-        measure_idle_cpu(mine, cores, results.resting, 1 if asked.quick else 2)
+        others = [name for name in first if name not in PYTHON_PEERS]
+        measure_idle_cpu(others, cores, results.resting, 1 if asked.quick else 2)
         measure_idle_cpu(
             [name for name in first if name in PYTHON_PEERS], cores, results.resting, 1
         )
@@ -186,16 +190,15 @@ def _measure(
         found = measure_lateness(cores, 2.0 if asked.quick else 5.0)
         results.lateness, faults = found
         figures.notes.extend(faults)
-    if parts & set(operating.PARTS) and "trio" in servers and cores.apart:
+    mine = parts & set(OPERATING_PARTS)
+    if mine and "trio" in servers and cores.apart:
         # A fresh process of ours is at its full speed at once, unlike Node.
         pace = Pace(asked.rounds, 0.3, 0.15, 0.3) if asked.quick else Pace(asked.rounds, 1, 0.3, 1)
         duration = told_duration(operating.estimate_s(parts, pace))
-        print(
-            f"bench: {', '.join(sorted(parts & set(operating.PARTS)))}: about {duration}",
-            flush=True,
-        )
+        print(f"bench: {', '.join(sorted(mine))}: about {duration}", flush=True)
         results.operating = operating.measure_operating(parts, cores, pace)
         figures.notes.extend(results.operating.faults)
+        figures.notes.extend(told_cores(results.operating.answers))
     if "growth" in parts and cores.apart:
         sizes: dict[str, Sequence[int]] = {
             growth.ECHO: _fit(growth.CONNECTIONS, descriptors, asked.quick),

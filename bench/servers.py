@@ -12,19 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.machine import BUILD, PEERS, PEERS_PYTHON, ROOT, Cores
-from bench.prepare import CERT, KEY
+from bench.prepare import CERT, KEY, LIMIT_PROGRAM
 from bench.trees import WORKING_TREE, Tree
 
 START_S = 20.0
 STOP_S = 5.0
 _PR_SET_PDEATHSIG = 1
 
+LIMIT = "limit"
 TITLES = {
     "trio": "trio-socketio",
     "node": "Node socket.io (ws)",
+    "uws": "Node socket.io (uWebSockets.js)",
+    LIMIT: "limit of the machine (C)",
     "uvicorn": "python-socketio, uvicorn",
     "aiohttp": "python-socketio, aiohttp",
 }
+NODE_PEERS = ("node", "uws")  # rows are held against the better of them
 PLAIN, ASYNC, SUSPENDS, LATENESS = "plain", "async", "suspends", "lateness"
 FORWARDING = "forwarding"  # "echo_ack" is for backends
 PRESENCE = "presence"  # a presence log that is full
@@ -49,12 +53,22 @@ class Running:
 
     Args:
         second: the other node, if there are two.
+        children: processes that serve as well, such as workers.
+        redis_pid: of the Redis whose CPU time is of interest; 0 if there is none.
     """
 
     name: str
     pid: int
     port: int
     second: "Running | None" = None
+    children: tuple[int, ...] = ()
+    redis_pid: int = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """Return all processes that serve."""
+        second = self.second.pids if self.second is not None else []
+        return [self.pid, *self.children, *second]
 
 
 def pinned(*cores: int) -> Callable[[], None]:
@@ -79,13 +93,16 @@ def _command(name: str, port: int, handlers: str, tls: bool) -> list[str]:
         certificate = ["--certfile", str(CERT), "--keyfile", str(KEY)] if tls else []
         return [*serve, "--app", _TRIO_APPS[handlers], "--port", str(port), *certificate]
     certificate = [str(CERT), str(KEY)] if tls else []
-    if name == "node":
-        return ["node", str(PEERS / "node_server.js"), str(port), handlers, *certificate]
-    script = ["-m", f"bench.peers.python_socketio_{name}"]
-    return [str(PEERS_PYTHON), *script, str(port), handlers, *certificate]
+    if name == LIMIT:
+        return [str(LIMIT_PROGRAM), str(port)]
+    if name in NODE_PEERS:
+        script = "node_server.js" if name == "node" else "node_uws_server.js"
+        return ["node", str(PEERS / script), str(port), handlers, *certificate]
+    module = f"bench.peers.python_socketio_{name}"
+    return [str(PEERS_PYTHON), "-m", module, str(port), handlers, *certificate]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -126,7 +143,7 @@ def run_server(
     Raises:
         ServerFailedError: it does not listen in time.
     """
-    port = _free_port()
+    port = free_port()
     log = BUILD / f"{log_name or name}.log"
     command, folder = _command(name, port, handlers, tls), ROOT
     environment = {**os.environ, "NODE_ENV": "production"}

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from bench.generator import LoadFailedError, hold
+from bench.generator import LoadFailedError, Measurement, hold
 from bench.identity import USERS, configured, tokens_of
 from bench.loading import Answer, load, measure_connects, warm_up, windows
 from bench.machine import BUILD, Cores
@@ -29,7 +29,7 @@ _CONTROL: Final = BUILD / "run" / "survivor.sock"
 def claims(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
     """Measure connects that claim a seat in Redis, beside those that claim one in memory."""
 
-    def connects(server: Running) -> float:
+    def connects(server: Running) -> Measurement:
         return _connects(server, cores, pace)
 
     return {"shared-seats/claims": _beside_memory(connects, cores, number)}
@@ -42,7 +42,7 @@ def takeovers(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         first = Running(both.name, both.pid, both.port)
         beside = _connects(first, cores, pace)
         figure = _connects(both, cores, pace, "takeovers")
-    return {"shared-seats/takeovers": Answer(figure, beside)}
+    return {"shared-seats/takeovers": Answer.of(figure, beside)}
 
 
 def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
@@ -50,22 +50,22 @@ def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer
     echo: tuple[str | int, ...] = ("--connections", CLIENTS, "--bytes", SMALL, "--in-flight", 16)
     tokens = tokens_of("HS256")
 
-    def messages(server: Running) -> float:
+    def messages(server: Running) -> Measurement:
         load("echo", server, cores, *echo, *tokens, *warm_up(pace))
-        return load("echo", server, cores, *echo, *tokens, *windows(pace))[0].per_second
+        return load("echo", server, cores, *echo, *tokens, *windows(pace))[0]
 
     return {"shared-seated": _beside_memory(messages, cores, number)}
 
 
-def _connects(server: Running, cores: Cores, pace: Pace, workload: str = "connects") -> float:
+def _connects(server: Running, cores: Cores, pace: Pace, workload: str = "connects") -> Measurement:
     asked = (*tokens_of("HS256"), *windows(pace))
-    return measure_connects(server, cores, *asked, workload=workload).per_second
+    return measure_connects(server, cores, *asked, workload=workload)
 
 
-def _beside_memory(figure: Callable[[Running], float], cores: Cores, number: int) -> Answer:
+def _beside_memory(figure: Callable[[Running], Measurement], cores: Cores, number: int) -> Answer:
     """Measure a node with seats in Redis and one with seats in memory; which first alternates."""
 
-    def measure(store: str) -> float:
+    def measure(store: str) -> Measurement:
         options = configured("HS256", "newest", store=store)
         with (
             SharedRedis(cores) as redis,
@@ -73,9 +73,9 @@ def _beside_memory(figure: Callable[[Running], float], cores: Cores, number: int
         ):
             return figure(server)
 
-    in_memory = measure("memory") if number % 2 else 0.0
+    in_memory = measure("memory") if number % 2 else None
     in_redis = measure("redis")
-    return Answer(in_redis, in_memory or measure("memory"))
+    return Answer.of(in_redis, in_memory or measure("memory"))
 
 
 def time_until_offline(cores: Cores, _: Pace, __: int) -> dict[str, Answer]:

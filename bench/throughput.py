@@ -12,13 +12,23 @@ from bench.machine import Conditions, Cores, Watch
 from bench.nodes import SharedRedis, run_nodes
 from bench.ratios import is_unsteady, round_ratios
 from bench.rows import Group, Job, family, only
-from bench.servers import ASYNC, TITLES, Running, ServerFailedError, run_server
+from bench.servers import (
+    ASYNC,
+    LIMIT,
+    NODE_PEERS,
+    PLAIN,
+    TITLES,
+    Running,
+    ServerFailedError,
+    run_server,
+)
 
 PYTHON_PEERS = ("uvicorn", "aiohttp")
 SLOW_GROUPS = ("broadcast-5000",)  # slow on the Python peers: once is enough
 SLOW_IN_FLIGHT = 8
 START_S, CONNECT_S, DRAIN_S = 0.8, 0.5, 0.1  # what a start, a job and a row take besides
 STEAL = 0.05
+BUSY = 0.9  # of a core: the load generator is the limit
 WARM_UP_S = 3.0  # a fresh Node takes up to three times the CPU for a message until it has compiled
 
 
@@ -111,6 +121,24 @@ class Figures:
         ours = self.by_round(row, "trio", field_name)
         return round_ratios(ours, self.by_round(reference, server, field_name))
 
+    def ratios_to_best(
+        self, row: str, reference: str, field_name: str = "per_second", *, is_least: bool = False
+    ) -> dict[int, float]:
+        """Ours to the better of Node's two, in every round in which all that ran were measured.
+
+        Args:
+            is_least: whether the smaller figure is the better one.
+        """
+        both = [self.by_round(reference, server, field_name) for server in NODE_PEERS]
+        ran = [rounds for rounds in both if rounds]
+        better = min if is_least else max
+        best = {
+            number: better(rounds[number] for rounds in ran)
+            for number in (ran[0] if ran else ())
+            if all(number in rounds for rounds in ran)
+        }
+        return round_ratios(self.by_round(row, "trio", field_name), best)
+
     def unsteady_servers(self, row: str) -> list[str]:
         return [
             server
@@ -162,6 +190,7 @@ def _run_rounds(
                     if number or pace.is_short:
                         continue
                 started = time.monotonic()
+                busy: list[float] = []
                 try:
                     with _serve(group, name, cores, redis) as server:
                         _warm_up(group.jobs[0], server, cores, pace)
@@ -169,6 +198,7 @@ def _run_rounds(
                             before = watch.before()
                             found = _run_job(job, server, cores, pace, figures)
                             conditions = watch.after(before)
+                            busy += [one.machine_busy for one in found.values()]
                             for row, measurement in found.items():
                                 sample = Sample(number + 1, measurement, conditions)
                                 figures.add(row, name, sample)
@@ -178,7 +208,15 @@ def _run_rounds(
                     _miss_group(group, name, str(error), figures)
                 took = time.monotonic() - started
                 where = f"round {number + 1}/{pace.rounds}: {group.name}: {TITLES[name]}"
-                print(f"bench: {where}: {took:.1f} s", flush=True)
+                print(f"bench: {where}: {took:.1f} s{told_busy(busy)}", flush=True)
+
+
+def told_busy(shares: Sequence[float]) -> str:
+    """Say how busy all cores of the machine were, whoever took them; nothing if it is not known."""
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return f", all cores {low if low == high else f'{low} to {high}'} busy"
 
 
 def _serve(
@@ -225,8 +263,10 @@ def estimate_s(groups: Sequence[Group], servers: Sequence[str], pace: Pace) -> f
     for group in groups:
         rows = sum(len(job.rows) for job in group.jobs)
         asked = sum(is_asked_of(group, name) for name in servers)
-        start = START_S + pace.server_warmup_s + len(group.jobs) * CONNECT_S
-        one_round += asked * (start + rows * window)
+        start = START_S + len(group.jobs) * CONNECT_S
+        one_round += asked * (start + pace.server_warmup_s + rows * window)
+        if LIMIT in servers and is_asked_of(group, LIMIT):
+            one_round -= pace.server_warmup_s
     return pace.rounds * one_round
 
 
@@ -239,15 +279,18 @@ def _miss_group(group: Group, server: str, reason: str, figures: Figures) -> Non
 def is_asked_of(group: Group, server: str) -> bool:
     """The handlers of the Python peers are coroutines anyway: they stand in the plain rows.
 
-    They have no nodes here: what they publish is pickled, and no other server reads it.
+    They have no nodes here: what they publish is pickled, and no other server reads it. The limit
+    has no handlers, no TLS and no nodes.
     """
+    if server == LIMIT:
+        return group.handlers == PLAIN and not group.tls and not group.is_cluster
     return not ((group.handlers == ASYNC or group.is_cluster) and server in PYTHON_PEERS)
 
 
 def _warm_up(job: Job, server: Running, cores: Cores, pace: Pace) -> None:
     """Load that does not count; what goes wrong here goes wrong again in the row and is told."""
-    if "--warmup-count" in job.options:
-        return  # the row brings its own
+    if "--warmup-count" in job.options or server.name == LIMIT:
+        return  # the row brings its own, or nothing is compiled
     depth = min(job.rows)
     timing = ("--seconds", pace.server_warmup_s, "--warmup", 0)
     measure(job.workload, server, cores, *job.options, "--in-flight", depth, *timing)
@@ -279,7 +322,7 @@ def _run_job(
             figures.note(
                 f"{row.title}: {TITLES[server.name]}: {measurement.errors} wrong replies: {fault}"
             )
-        if measurement.generator_cpu > 0.9:
+        if measurement.generator_cpu > BUSY and server.name != LIMIT:
             figures.note(f"{row.title}: {TITLES[server.name]}: the load generator was the limit")
     reached = {measurement.in_flight for measurement in measurements}
     for depth in depths:

@@ -18,7 +18,13 @@ OURS, NODE = (21047.0, 9586.0, 17657.0), (4760.0, 4839.0, 8062.0)
 
 
 def sample(
-    number: int, per_second: float, *, errors: int = 0, steal: float = 0, across_us: float = 0
+    number: int,
+    per_second: float,
+    *,
+    errors: int = 0,
+    steal: float = 0,
+    across_us: float = 0,
+    generator_cpu: float = 0.3,
 ) -> Sample:
     measured = Measurement(
         workload="polling",
@@ -32,7 +38,7 @@ def sample(
         p99_us=2,
         max_us=3,
         errors=errors,
-        generator_cpu=0.3,
+        generator_cpu=generator_cpu,
         server_us=50,
         across_p99_us=across_us,
     )
@@ -64,7 +70,8 @@ def results(made: Figures) -> Results:
 def test_a_slow_minute_of_the_peer_is_visible() -> None:
     made = results(figures(trio=OURS, node=NODE))
     (verdict,) = judge(made)
-    assert verdict.ratio == "2.19"
+    assert (verdict.ratio, verdict.to_ws) == ("2.19", "2.19")
+    assert verdict.reached is Reached.UNMEASURED  # one of Node's two is not the better of both
     assert verdict.spread == "1.98 to 4.42"
     assert verdict.unsteady == ("trio", "node")
     row = verdict_table([verdict])[-1]
@@ -80,10 +87,54 @@ def test_a_slow_minute_of_the_peer_is_visible() -> None:
 
 def test_the_ratio_is_of_rounds_and_not_of_medians() -> None:
     # Each round is 1.5 although the machine's speed changed between them.
-    made = results(figures(trio=(150, 300, 225), node=(100, 200, 150)))
+    made = results(figures(trio=(150, 300, 225), node=(100, 200, 150), uws=(120, 240, 180)))
     (verdict,) = judge(made)
-    assert set(verdict.rounds.values()) == {1.5}
+    assert set(verdict.rounds.values()) == {1.25}
+    assert set(verdict.rounds_to_ws.values()) == {1.5}
     assert verdict.reached is Reached.MUST
+
+
+@pytest.mark.parametrize(
+    ("ours", "ws", "uws", "reached"),
+    [
+        (200, 100, 150, Reached.GOAL),
+        (150, 100, 150, Reached.MUST),
+        (200, 100, 230, Reached.NO),  # the must is 0.9 against the better one
+        (110, 100, 100, Reached.NO),  # and 1.2 against ws
+        (200, 250, 100, Reached.NO),
+    ],
+)
+def test_a_row_must_stand_beside_both_of_nodes_servers(
+    ours: float, ws: float, uws: float, reached: Reached
+) -> None:
+    (verdict,) = judge(results(figures(trio=(ours,), node=(ws,), uws=(uws,))))
+    assert verdict.reached is reached
+    assert verdict.ratio == f"{ours / max(ws, uws):.2f}"
+    assert (verdict.must, verdict.must_ws) == ("0.9", "1.2")
+
+
+def test_a_row_without_a_target_against_ws_is_held_against_the_better_one_alone() -> None:
+    made = figures("broadcast/1000/32", trio=(130,), node=(1,), uws=(100,))
+    assert judge(results(made))[0].reached is Reached.MUST
+    made = figures("broadcast/1000/32", trio=(110,), node=(1,), uws=(100,))
+    assert judge(results(made))[0].reached is Reached.NO
+
+
+def test_the_better_one_is_found_in_each_round() -> None:
+    made = figures(trio=(100, 100, 100), node=(50, 100, 80), uws=(100, 50, 80))
+    assert made.ratios_to_best("polling", "polling") == {1: 1, 2: 1, 3: 1.25}
+    made.add("polling", "trio", sample(4, 100))
+    made.add("polling", "node", sample(4, 10))  # the other one has failed in this round
+    assert sorted(made.ratios_to_best("polling", "polling")) == [1, 2, 3]
+
+
+def test_a_figure_is_shown_as_a_share_of_what_the_machine_can_do() -> None:
+    made = results(figures(trio=(40, 50), node=(10, 10), limit=(100, 100)))
+    (verdict,) = judge(made)
+    assert verdict.of_limit == "45%"
+    assert "45%" in verdict_table([verdict])[-1]
+    made.figures.add("polling", "limit", sample(3, 100, generator_cpu=0.95))
+    assert judge(made)[0].of_limit == "at most 45%"  # the load generator kept it from more
 
 
 def test_a_round_with_wrong_replies_does_not_count() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from bench.generator import command
-from bench.rows import GROUPS, Group, all_rows, family, only, select, unknown
+from bench.rows import _BEST, GROUPS, Group, all_rows, family, only, select, unknown
 from bench.servers import TITLES, Running
 from bench.throughput import is_asked_of
 
@@ -39,14 +39,28 @@ def test_a_chosen_job_keeps_its_group() -> None:
 def test_a_cluster_is_of_servers_that_understand_one_another() -> None:
     (group,) = select(["cluster/16"])
     assert group.is_cluster
-    assert [name for name in TITLES if is_asked_of(group, name)] == ["trio", "node"]
+    assert [name for name in TITLES if is_asked_of(group, name)] == ["trio", "node", "uws"]
 
 
 def test_half_of_the_clients_are_on_the_second_node() -> None:
     made = command("broadcast", Running("trio", 5, 8001, Running("trio", 6, 8002)))
-    assert " ".join(made).endswith(
-        "--port 8001 --server-pid 5 --limit 100 --second-port 8002 --second-pid 6"
-    )
+    assert " ".join(made).endswith("--port 8001 --server-pids 5,6 --limit 100 --second-port 8002")
+
+
+def test_cpu_time_is_that_of_all_workers_and_of_redis() -> None:
+    made = command("echo", Running("trio", 5, 8001, children=(7, 8), redis_pid=9))
+    assert " ".join(made).endswith("--server-pids 5,7,8 --limit 100 --redis-pid 9")
+
+
+def test_the_limit_does_what_can_be_done_without_handlers_and_tls() -> None:
+    asked = [group.name for group in GROUPS if is_asked_of(group, "limit")]
+    assert asked == [
+        *("connects", "messages", "broadcast-1000", "broadcast-5000", "rooms", "polling"),
+    ]
+
+
+def test_every_target_against_the_better_of_nodes_two_is_of_a_row() -> None:
+    assert {row.key: row.best for row in all_rows() if row.best} == _BEST
 
 
 def test_unknown_patterns_are_named() -> None:

@@ -17,7 +17,18 @@ SHOWN: Final = (
 )  # fmt: skip
 """The rows of the page about performance. First rows of a group are left to results.md."""
 
+SERVERS: Final = {
+    "trio": "trio-socketio",
+    "node": "Node",
+    "uws": "Node on uWebSockets.js",
+    "uvicorn": "python-socketio on uvicorn",
+}
+"""The columns of the tables. Older results have nothing of Node on uWebSockets.js."""
+
 WITH_NODES_HANDLER: Final = ("async-echo/64/1", "suspends-echo/64/1", "suspends-echo/64/16")
+_VERSIONS: Final = (
+    *("trio", "socket.io", "ws", "uWebSockets.js", "python-socketio", "uvicorn", "uvloop"),
+)
 _KILLED: Final = re.compile(
     r"^\| 1 \| kill -9 of one node \|.*\| ([\d.]+ s); all once \|$", re.MULTILINE
 )
@@ -32,23 +43,51 @@ def readme_text() -> str:
     """The table of three figures of README."""
     results = _results()
     echo, memory = _verdict(results, "echo/64/16"), results["memory_bytes_per_connection"]
-    kib = {server: f"{sizes['10000'] / 1024:.1f} KiB" for server, sizes in memory.items()}
+    has_uws = "uws" in memory
     (lost,) = _KILLED.findall((FOLDER / "how_it_is_tested.md").read_text(encoding="utf-8"))
     versions = results["machine"]
     rows = [
-        f"| | trio-socketio | Node, socket.io {versions['socket.io']} | python-socketio "
-        f"{versions['python-socketio']} on uvicorn |",
-        "|---|---|---|---|",
-        "| messages echoed in a second, on one core: 64 bytes, 100 WebSocket clients, 16 messages "
-        f"in flight each | **{echo['ours']}** | {echo['node']} | "
-        f"{_per_second(results, 'echo/64/16', 'uvicorn')} |",
-        "| memory of an idle connection, at 10,000 of them | "
-        f"**{kib['trio']}** | {kib['node']} | {kib['uvicorn']} |",
-        "| one of three nodes with 3,000 users is killed (`kill -9`): how long until the presence "
-        "log says that its users are offline, each exactly once, with a lease of 5 s | "
-        f"**{lost}** | – | – |",
+        _line(
+            "",
+            "trio-socketio",
+            f"Node, socket.io {versions['socket.io']}",
+            *(["the same on uWebSockets.js"] if has_uws else []),
+            f"python-socketio {versions['python-socketio']} on uvicorn",
+        ),
+        _rule(5 if has_uws else 4),
+        _line(
+            "messages echoed in a second, on one core: 64 bytes, 100 WebSocket clients, 16 "
+            "messages in flight each",
+            f"**{echo['ours']}**",
+            echo["node"],
+            *([echo["uws"]] if has_uws else []),
+            _per_second(results, "echo/64/16", "uvicorn"),
+        ),
+        _line(
+            "memory of an idle connection, at 10,000 of them",
+            f"**{_kib(memory['trio'], '10000', 1)}**",
+            *(_kib(memory[one], "10000", 1) for one in SERVERS if one != "trio" and one in memory),
+        ),
+        _line(
+            "one of three nodes with 3,000 users is killed (`kill -9`): how long until the "
+            "presence log says that its users are offline, each exactly once, with a lease of 5 s",
+            f"**{lost}**",
+            *("–" for one in SERVERS if one != "trio" and one in memory),
+        ),
     ]
     return "\n".join(rows)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def _rule(columns: int) -> str:
+    return f"|{'---|' * columns}"
+
+
+def _kib(sizes: dict[str, float], count: str, digits: int) -> str:
+    return f"{sizes[count] / 1024:.{digits}f} KiB"
 
 
 def performance_text() -> str:
@@ -56,22 +95,28 @@ def performance_text() -> str:
     results = _results()
     memory, idle = results["memory_bytes_per_connection"], results["idle_cpu_share"]
     late = results["lateness_ms"]
+    shown = [one for one in SERVERS if one in memory]
+    has_uws = "uws" in shown
+    peers = ("Node, ws", "Node, uWebSockets.js", "ratio to the better") if has_uws else ()
+    heads = peers or ("Node", "ratio")
     parts = [
-        "| per second, on one core | trio-socketio | Node | ratio | times python-socketio |",
-        "|---|---|---|---|---|",
-        *(_row(_verdict(results, key)) for key in SHOWN),
+        _line("per second, on one core", "trio-socketio", *heads, "times python-socketio"),
+        _rule(len(heads) + 3),
+        *(_row(_verdict(results, key), has_uws=has_uws) for key in SHOWN),
         "",
-        "| at rest | trio-socketio | Node | python-socketio on uvicorn |",
-        "|---|---|---|---|",
+        _line("at rest", *(SERVERS[one] for one in shown)),
+        _rule(len(shown) + 1),
         *(
-            f"| memory per idle connection, at {int(count):,} | "
-            + " | ".join(f"{memory[one][count] / 1024:.2f} KiB" for one in memory)
-            + " |"
+            _line(
+                f"memory per idle connection, at {int(count):,}",
+                *(_kib(memory[one], count, 2) for one in shown),
+            )
             for count in memory["trio"]
         ),
-        "| share of a core that 5,000 idle connections take | "
-        + " | ".join(f"{idle[one]:.2%}" for one in idle)
-        + " |",
+        _line(
+            "share of a core that 5,000 idle connections take",
+            *(f"{idle[one]:.2%}" if one in idle else "–" for one in shown),
+        ),
         "",
         "| a task of the app beside a full load: how late `trio.sleep(0.01)` ends | p99 | worst |",
         "|---|---|---|",
@@ -97,10 +142,7 @@ def performance_text() -> str:
 
 
 def _conditions(machine: dict[str, str]) -> str:
-    versions = ", ".join(
-        f"{name} {machine[name]}"
-        for name in ("trio", "socket.io", "ws", "python-socketio", "uvicorn", "uvloop")
-    )
+    versions = ", ".join(f"{name} {machine[name]}" for name in _VERSIONS if name in machine)
     return (
         f"Measured in {machine['rounds']} rounds on {machine['cores']} cores of {machine['cpu']}, "
         f"{machine['memory']}, {machine['kernel'].split('-')[0]}, {machine['python']}, Node "
@@ -108,11 +150,11 @@ def _conditions(machine: dict[str, str]) -> str:
     )
 
 
-def _row(verdict: dict[str, Any]) -> str:
+def _row(verdict: dict[str, Any], *, has_uws: bool) -> str:
     over = verdict["over_uvicorn"]
     told = "–" if over is None else f"{over:.1f}"
-    cells = (verdict["title"], verdict["ours"], verdict["node"], verdict["ratio"], told)
-    return f"| {' | '.join(cells)} |"
+    uws = [verdict["uws"]] if has_uws else []
+    return _line(verdict["title"], verdict["ours"], verdict["node"], *uws, verdict["ratio"], told)
 
 
 def _verdict(results: dict[str, Any], key: str) -> dict[str, Any]:
