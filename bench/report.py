@@ -185,10 +185,17 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     if results.lateness:
         text += ["## Lateness of a trio sleep(0.01) in our process", ""]
         lines = [
-            (load, f"{late.p99_ms:.2f} ms", f"{late.max_ms:.2f} ms", str(late.sleeps))
+            (
+                load,
+                *(
+                    "-" if one is None else f"{one:.2f} ms"
+                    for one in (late.p50_ms, late.p99_ms, late.max_ms)
+                ),
+                str(late.sleeps),
+            )
             for load, late in results.lateness.items()
         ]
-        text += [*table(("load", "p99", "max", "sleeps"), lines), ""]
+        text += [*table(("load", "p50", "p99", "max", "sleeps"), lines), ""]
     if results.curves:
         text += ["## Growth", "", "CPU microseconds of the server per message or delivery.", ""]
         for curve in results.curves:
@@ -305,7 +312,12 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "memory_bytes_per_connection": results.resting.memory,
         "idle_cpu_share": results.resting.idle_cpu,
         "lateness_ms": {
-            load: {"p99": late.p99_ms, "max": late.max_ms, "sleeps": late.sleeps}
+            load: {
+                "p50": late.p50_ms,
+                "p99": late.p99_ms,
+                "max": late.max_ms,
+                "sleeps": late.sleeps,
+            }
             for load, late in results.lateness.items()
         },
         "operating": {

@@ -12,14 +12,14 @@ def create(options: ServerOptions) -> Server:
     sio = bench_app.create(options)
 
     @sio.on("lateness")
-    async def lateness(_: Socket, seconds: float) -> tuple[float, float, int]:
-        """Answers the 99th percentile and the maximum in milliseconds, and the count."""
+    async def lateness(_: Socket, seconds: float) -> tuple[float, float, int, float]:
+        """Answers p99 and maximum in milliseconds, the count, and the median."""
         late: list[float] = []
         ends = trio.current_time() + seconds
         while (started := trio.current_time()) < ends:
             await trio.sleep(SLEEP_S)
             late.append((trio.current_time() - started - SLEEP_S) * 1e3)
         late.sort()
-        return late[int(len(late) * 0.99)], late[-1], len(late)
+        return late[int(len(late) * 0.99)], late[-1], len(late), late[len(late) // 2]
 
     return sio
