@@ -53,7 +53,7 @@ def _listens(port: int) -> bool:
 @pytest.mark.parametrize(
     "load",
     [
-        "connects --connections 8",
+        "connects --connections 8 --warmup-count 20",
         "echo --connections 10 --in-flight 1,16",
         "echo --connections 10 --bytes 65536 --in-flight 16",
         "ack --connections 10 --in-flight 1,16",
@@ -66,7 +66,7 @@ def _listens(port: int) -> bool:
 )
 def test_it_answers_what_the_load_generator_checks(load: str, built: Path, limit: Running) -> None:
     command = [str(built / "loadgen"), *load.split(), "--port", str(limit.port)]
-    command += ["--seconds", "0.05", "--warmup", "0.02", "--server-pids", str(limit.pid)]
+    command += ["--seconds", "0.2", "--warmup", "0.02", "--server-pids", str(limit.pid)]
     command += ["--limit", str(LIMIT_S)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
