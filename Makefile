@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers deployment properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
+.PHONY: serve test test-browser balancers deployment compiled properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
 
 serve: $(VENV)/.served $(TOKEN)
 	@$(TOLD)
@@ -68,6 +68,9 @@ balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which
 
 deployment: $(READY) $(NODE_READY) ## what init --deploy writes, with nginx, haproxy, promtool and systemd-analyze, which must be on PATH; 3 minutes
 	$(BIN)/python -m pytest tests/deployment -n 0 $(ARGS)
+
+compiled: $(READY) ## the programs of bench/ that are in C, with a C compiler, which must be on PATH
+	$(BIN)/python -m pytest tests/compiled -n 0 $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
 	$(BIN)/python -m tests.interop.conformance

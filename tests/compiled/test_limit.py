@@ -16,11 +16,10 @@ from tests.interop.server_process import free_port
 
 LIMIT_S: Final = 20
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert shutil.which("cc") is not None, "cc is missing: it compiles the programs of bench/"
     folder = tmp_path_factory.mktemp("built")
     for name in ("limit", "loadgen"):
         strict = ("-Wall", "-Wextra", "-Werror")
