@@ -12,10 +12,13 @@ ARGS ?=
 # DASHBOARD= does without; a configuration file of your own says itself.
 DASHBOARD ?= 127.0.0.1:0
 TOKEN := $(VENV)/dashboard.token
+# The control socket is named after the port, so that two servers may run in one checkout.
+CONTROL := unix:$(VENV)/$(PORT).sock
 ifneq ($(DASHBOARD),)
 ifeq ($(findstring --config,$(ARGS)),)
-TOLD := echo "the dashboard, whose address is in the log, takes this token: $$(cat $(TOKEN))"
-WITH := TRIO_SOCKETIO__ADMIN__LISTEN=$(DASHBOARD) \
+TOLD := echo "the dashboard, whose address is in the log, takes this token: $$(cat $(TOKEN))"; \
+  echo "for a terminal: $(BIN)/trio-socketio ctl --control $(CONTROL) sockets.list"
+WITH := TRIO_SOCKETIO__ADMIN__LISTEN=$(DASHBOARD) TRIO_SOCKETIO__CONTROL__LISTEN=$(CONTROL) \
   TRIO_SOCKETIO__CONTROL__TOKENS='[{ name = "dashboard", file = "$(TOKEN)" }]'
 endif
 endif
