@@ -259,16 +259,20 @@ PER_NODE: Final = "users are per node, because presence is kept in its memory"
 @pytest.mark.req("PRES-88", "CLUS-08", "CLUS-09")
 @pytest.mark.time_limit(60)
 @pytest.mark.parametrize(
-    ("store", "option", "is_shared"),
+    ("store", "option", "advice"),
     [
-        ("", "", True),
-        ("", "memory", False),
-        (", __import__('trio_socketio.im.presence').im.presence.MemoryStore()", "", False),
+        ("", "", ""),
+        ("", "memory", "leave out [presence] store"),
+        (
+            ", __import__('trio_socketio.im.presence').im.presence.MemoryStore()",
+            "",
+            "have the app make its Presence without a store",
+        ),
     ],
 )
 @trio_test
 async def test_the_presence_of_an_app_is_that_of_all_nodes(
-    tmp_path: Path, shared_redis: RedisServer, store: str, option: str, is_shared: bool
+    tmp_path: Path, shared_redis: RedisServer, store: str, option: str, advice: str
 ) -> None:
     (tmp_path / "app.py").write_text(APP.replace("{store}", store))
     variables = {"TRIO_SOCKETIO__PRESENCE__STORE": option} if option else {}
@@ -278,9 +282,19 @@ async def test_the_presence_of_an_app_is_that_of_all_nodes(
         port = await node.wait_port()
         async with open_client(port) as client:
             await client.connect(CHAT, {"user": "ann"})
-            assert shared_redis.command("HLEN", USERS) == is_shared
+            assert shared_redis.command("HLEN", USERS) == (not advice)
         assert await node.end() == 0
-    assert any(PER_NODE in line for line in node.log) is not is_shared
+    told = [line for line in node.log if PER_NODE in line]
+    assert [advice in line for line in told] == [True] * bool(advice)
+
+
+@pytest.mark.req("CLUS-08")
+@trio_test
+async def test_the_lobby_is_for_one_process(shared_redis: RedisServer) -> None:
+    async with serving("--redis", shared_redis.tcp_url, "--node", "lobby") as node:
+        told = await node.wait_logged(PER_NODE)
+        assert told.endswith("serve an app (--app) or set [identity]: the lobby is for one process")
+        assert await node.end() == 0
 
 
 @pytest.mark.req("CLUS-16")

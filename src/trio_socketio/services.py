@@ -48,10 +48,11 @@ log = logging.getLogger(__name__)
 
 _PER_NODE: Final = (
     "users are per node, because presence is kept in its memory: somebody may be logged in on each "
-    "node, and presence counts the users of this one; send every user to the same node if that "
-    "matters, or have presence kept in Redis ([presence] store; an app does so by making its "
-    "Presence without a store)"
+    "node, and presence counts the users of this one; if that matters, "
 )
+_SHARE_OPTION: Final = "leave out [presence] store, so that it is kept in Redis"
+_SHARE_APP: Final = "have the app make its Presence without a store, so that it is kept in Redis"
+_SHARE_LOBBY: Final = "serve an app (--app) or set [identity]: the lobby is for one process"
 
 
 class Services:
@@ -178,13 +179,15 @@ class Services:
             if self.identity is None:
                 return None
             presence, asks_in = Presence(self._server), self.identity.asks_in
+        advice = _SHARE_LOBBY if self._held.configuration.app.spec is None else _SHARE_APP
         if not presence.has_own_store:
+            advice = _SHARE_OPTION
             outage = self._held.configuration.presence.outage
             presence.keep_in(self._create_store(presence), node=node, outage=outage)
         if asks_in is not None:
             presence.seat_by_name(self._held.configuration.presence, asks_in)
         if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
-            log.warning("%s", _PER_NODE)
+            log.warning("%s%s", _PER_NODE, advice)
         return presence
 
     def _create_store(self, presence: Presence) -> "PresenceStore":
