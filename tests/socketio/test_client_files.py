@@ -193,5 +193,8 @@ def test_it_is_found_in_the_working_directory(
     (folder / FILES[2]).write_bytes(b"x")
     assert find_client(None) == tmp_path / folder
     assert find_client(folder) == tmp_path / folder
-    with pytest.raises(ConfigurationError, match="not a folder of the browser"):
+    assert find_client(folder.parent) == tmp_path / folder  # the package
+    with pytest.raises(
+        ConfigurationError, match="not a folder of the browser's client: name that of the npm"
+    ):
         find_client(tmp_path)

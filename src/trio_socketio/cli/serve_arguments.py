@@ -342,7 +342,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--serve-client",
         type=Path,
         metavar="FOLDER",
-        help="serve the browser's client from this folder "
+        help="serve the browser's client from this folder, or that of its npm package "
         "(default: the npm package in the working directory)",
     )
     client.add_argument(

@@ -102,8 +102,8 @@ class ClientFilesOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         serve: whether it is served, below the path of Socket.IO.
-        folder: the folder of its files; None means that of socket.io-client or socket.io in the
-            node_modules of the working directory.
+        folder: the folder of its files, or of the npm package that has them; None means
+            socket.io-client or socket.io in the node_modules of the working directory.
     """
 
     serve: bool = True

@@ -30,6 +30,8 @@ FOLDERS: Final = (
     Path("node_modules/socket.io-client/dist"),
     Path("node_modules/socket.io/client-dist"),
 )
+_IN_PACKAGE: Final = ("dist", "client-dist")
+"""Where the npm packages socket.io-client and socket.io have the files."""
 _NOT_INSTALLED: Final = b"the browser's client is not installed on this server"
 
 
@@ -37,16 +39,19 @@ def find_client(given: Path | None) -> Path | None:
     """Return the folder with the client's files, or None if there is none.
 
     Args:
-        given: the folder that the options name; None looks below the working directory.
+        given: the folder that the options name, or that of a package which has such a folder;
+            None looks below the working directory.
     Raises:
-        ConfigurationError: the given folder holds no client.
+        ConfigurationError: neither the given folder nor one of its own holds a client.
     """
-    for folder in FOLDERS if given is None else (given,):
+    named = () if given is None else (given, *(given / name for name in _IN_PACKAGE))
+    for folder in named or FOLDERS:
         if any((folder / name).is_file() for name in FILES):
             return folder.resolve()
     if given is not None:
         raise ConfigurationError(
-            f"{given} holds no {FILES[0]}, so it is not a folder of the browser's client"
+            f"{given} holds no {FILES[0]}, so it is not a folder of the browser's client: name that"
+            " of the npm package, such as node_modules/socket.io-client"
         )
     log.info(
         "the browser's client is not served, because it is not installed: npm install"
