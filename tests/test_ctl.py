@@ -209,6 +209,25 @@ async def test_an_error_of_the_server_is_one_line(
         assert "(see trio-socketio ctl rooms.members --help)" in ctl("rooms.members").error
 
 
+@pytest.mark.req("CTL-08")
+@trio_test
+async def test_a_default_that_is_not_there_is_told(
+    tmp_path: Path, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(
+        '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n'
+        'namespaces = [{ name = "/", methods = [] }]\n'
+        '[presence]\nnamespaces = [{ name = "/chat" }]\n'
+    )
+    async with controlled(tmp_path, monkeypatch, "--config", str(conf)):
+        absent = "namespace: there is no namespace with seats '/'"
+        told = ctl("presence.count").error
+        assert f"{absent}, which is the default; name another with namespace=VALUE {{" in told
+        assert f"{absent} {{" in ctl("presence.count", "namespace=/").error
+        assert ctl("presence.count", "namespace=/chat").code == 0
+
+
 @pytest.mark.req("CTL-04")
 @pytest.mark.req("CTL-06")
 def test_what_cannot_be_used(tmp_path: Path, ctl: Ctl) -> None:

@@ -143,7 +143,10 @@ def _run(
             method, params = _read(api, control, name, given)
             # The method itself may wait that long before it answers.
             wait_s = asked.timeout + float(params.get("timeout_s", _default_wait_s(method)))
-            result = control.call(name, params, timeout_s=wait_s)
+            try:
+                result = control.call(name, params, timeout_s=wait_s)
+            except ControlError as error:
+                return _complain(_word(error, params), 1)
             print(_show(method, result, as_json=asked.json), flush=True)
     return 0
 
@@ -191,11 +194,20 @@ def _to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(escape_bytes(value), indent=indent)
 
 
-def _word(error: ControlError) -> str:
-    """Write an error in one line: its code, its message and its data (CTL-08)."""
+def _word(error: ControlError, params: Mapping[str, Any] | None = None) -> str:
+    """Write an error in one line: its code, its message and its data (CTL-08).
+
+    Args:
+        error: the answer to a call.
+        params: of that call; None if it was none of the user's.
+    """
     known = f" {Code(error.code).name}" if error.code in set(Code) else ""
     data = "" if error.data is None else f" {json.dumps(error.data)}"
     hint = "; --token-file names the file of a token" if error.code == Code.UNAUTHORIZED else ""
+    if error.code == Code.NOT_FOUND and params is not None and isinstance(error.data, dict):
+        absent = error.data.get("parameter")
+        if isinstance(absent, str) and absent not in params:
+            hint = f", which is the default; name another with {absent}=VALUE"
     return f"error {error.code}{known}: {error.message}{hint}{data}"
 
 

@@ -123,9 +123,11 @@ class Api:
             ConfigurationError: there is none.
         """
         if name not in self.methods:
-            similar = get_close_matches(name, self.methods, 1)
-            hint = f"did you mean {similar[0]}?" if similar else "--help lists all"
-            raise ConfigurationError(f"there is no method {name!r}; {hint}")
+            # People remember the verb: kick is users.kick.
+            similar = [one for one in self.methods if one.endswith(f".{name}")]
+            similar = similar[:5] or get_close_matches(name, self.methods, 1)
+            hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+            raise ConfigurationError(f"there is no method {name!r}{hint}")
         return self.methods[name]
 
 

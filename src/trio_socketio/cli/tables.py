@@ -15,6 +15,7 @@ LEAST_WIDTH: Final = 24
 """To how many columns a column of a table may be cut. Ids are shorter, and always whole."""
 _GAP: Final = "  "
 _NOTHING: Final = "-"
+_MOMENTS: Final = ("at", "at_s", "since_s", "until_s")
 
 
 def render(value: Any, width: int | None = None) -> str:
@@ -101,8 +102,8 @@ def cell(value: Any, name: str = "") -> str:
 
     Args:
         value: the value.
-        name: its name; that of a moment, in seconds since 1970, is ``at_s`` or ``until_s``, or ends
-            in ``_at_s``.
+        name: its name; that of a moment, in seconds since 1970, is one of `_MOMENTS`, or ends in
+            ``_at_s``.
     """
     if value is None or value in ({}, [], ""):
         return _NOTHING
@@ -110,7 +111,7 @@ def cell(value: Any, name: str = "") -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    if isinstance(value, (int, float)) and (name in ("at_s", "until_s") or name.endswith("_at_s")):
+    if isinstance(value, (int, float)) and (name in _MOMENTS or name.endswith("_at_s")):
         try:
             return datetime.fromtimestamp(value).isoformat(" ", "seconds")
         except (ValueError, OverflowError, OSError):
