@@ -265,7 +265,8 @@ async def test_a_file_elsewhere_finds_what_lies_beside_it(folder: Path, tmp_path
         (".chat", "'.chat' is neither"),
         ("chat.py:missing", "it has no 'missing'"),
         ("chat:missing", "it has no 'missing'"),
-        ("empty.py", "it has no one of 'create', 'app', 'sio', 'server'"),
+        ("empty.py", "it has none of 'create', 'app', 'sio', 'server': name its Server, as in "),
+        ("empty.py", ", as in --app empty.py:NAME"),
         ("chat.py:number", "number is neither a Server nor a function"),
         ("chat.py:nothing", "it returned NoneType, not a Server"),
         ("chat.py:later", "it returned coroutine, not a Server"),
@@ -300,7 +301,10 @@ def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         line = refusal("serve", "--port", port)
-    assert line == f"trio-socketio: cannot listen on 127.0.0.1:{port}: another program has it"
+    assert line == (
+        f"trio-socketio: cannot listen on 127.0.0.1:{port}: another program has it; end that one, "
+        "or choose another port"
+    )
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "192.0.2.1"])
@@ -495,7 +499,7 @@ async def test_serving_on_a_unix_socket(tmp_path: Path) -> None:
         assert answer.status == 200
         await http.aclose()
         line = await trio.to_thread.run_sync(refusal, "serve", "--unix", str(path))
-        assert line.endswith("another program has it")
+        assert line.endswith("another program has it; end that one, or choose another path")
         server.process.kill()
         await server.wait_end()
     assert path.exists()  # left by the one that was killed; the next takes its place

@@ -195,6 +195,7 @@ def test_a_second_signal_ends_at_once(app: str, second: signal.Signals) -> None:
             assert server.process.returncode is None, "it did not wait for the handler"
             with trio.fail_after(1):
                 assert await server.end(second) == 0
+            assert any(f"{second.name}: cutting the rest short" in line for line in server.log)
             assert "stopped" in server.log[-1]
             await websocket.aclose()
 

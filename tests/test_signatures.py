@@ -121,7 +121,7 @@ def test_it_says_what_python_says(required: int, usual: int, rest: bool, given_:
 
 
 def test_a_refusal_says_what_it_would_be_called_with() -> None:
-    with pytest.raises(LocalProtocolError, match=r"^handler of 'disconnect': <function.*"
+    with pytest.raises(LocalProtocolError, match=r"^handler of 'disconnect': later "
                        r"will be called with \(socket, reason\).*too many positional"):  # fmt: skip
         check_function("handler of 'disconnect'", later, ("socket", "reason"))
     with pytest.raises(LocalProtocolError, match=r"^middleware: 5 is not a function$"):

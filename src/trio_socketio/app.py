@@ -185,5 +185,7 @@ def _find(module: ModuleType, name: str, told: str) -> Any:
     for candidate in names:
         if hasattr(module, candidate):
             return getattr(module, candidate)
-    wanted = f"{name!r}" if name else "one of " + ", ".join(map(repr, DEFAULT_NAMES))
-    raise ConfigurationError(f"{told}: it has no {wanted}")
+    if name:
+        raise ConfigurationError(f"{told}: it has no {name!r}")
+    tried = ", ".join(map(repr, DEFAULT_NAMES))
+    raise ConfigurationError(f"{told}: it has none of {tried}: name its Server, as in {told}:NAME")

@@ -41,7 +41,8 @@ def find_misfit(function: Any, arguments: Sequence[str], *, more: bool = False) 
         signature.bind(*given)
     except TypeError as error:
         shown = ", ".join([*arguments, "..."] if more else arguments)
-        return f"{function!r} will be called with ({shown}), which it cannot take: {error}"
+        name = getattr(function, "__qualname__", repr(function))
+        return f"{name} will be called with ({shown}), which it cannot take: {error}"
     return None
 
 

@@ -256,7 +256,7 @@ class Program:
 
     def end(self, why: str) -> None:
         """End at once; see stop."""
-        log.info("%s: stopping", why)
+        log.info("%s: cutting the rest short", why)
         self._scope.cancel()
 
     def _restart_workers(self) -> None:

@@ -154,7 +154,10 @@ async def test_a_taken_port_names_the_address() -> None:
         with pytest.raises(ConfigurationError) as caught:
             await open_tcp_listeners("localhost", port)
         where = f"127.0.0.1:{port} (localhost)"
-        assert str(caught.value) == f"cannot listen on {where}: another program has it"
+        assert str(caught.value) == (
+            f"cannot listen on {where}: another program has it; end that one, or choose "
+            "another port"
+        )
         with pytest.raises(ConfigurationError, match=r"0\.0\.0\.0:\d+ \(all\): another program"):
             await open_tcp_listeners("all", port)
         assert await addresses_of("::1", port) == [("::1", port)]  # nothing was left open

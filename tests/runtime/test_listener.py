@@ -31,7 +31,10 @@ class TestTcp:
             port = first.getsockname()[1]
             with pytest.raises(ConfigurationError) as caught:
                 await open_tcp_listeners("127.0.0.1", port)
-        assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: another program has it"
+        assert str(caught.value) == (
+            f"cannot listen on 127.0.0.1:{port}: another program has it; end that one, or choose "
+            "another port"
+        )
 
     @trio_test
     async def test_a_port_is_free_again_after_its_connections(self) -> None:

@@ -114,7 +114,7 @@ def _listen(address: Address, port: int) -> socket.socket:
 def _complaint(address: Address, port: int, error: OSError) -> ConfigurationError:
     where = f"cannot listen on {address.show(port)}"
     if error.errno == errno.EADDRINUSE:
-        return _PortTaken(f"{where}: another program has it")
+        return _PortTaken(f"{where}: another program has it; end that one, or choose another port")
     if error.errno in _NOT_HERE:
         return ConfigurationError(f"{where}: {address.absence}")
     if error.errno == errno.EACCES and 0 < port < 1024:
@@ -188,7 +188,9 @@ def check_unix_path(path: Path) -> None:
 
 
 def _taken(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"cannot listen on {path}: another program has it")
+    return ConfigurationError(
+        f"cannot listen on {path}: another program has it; end that one, or choose another path"
+    )
 
 
 @trio.lowlevel.enable_ki_protection
