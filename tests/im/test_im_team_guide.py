@@ -98,7 +98,7 @@ class Folder:
 
     def put_into(self, text: str) -> str:
         """Replace what is another folder or port in the guide."""
-        return self.ports.put_into(text.replace("/run/im", str(self.path)))
+        return self.ports.put_into(text.replace("unix:run/", f"unix:{self.path}/"))
 
     @asynccontextmanager
     async def serving(self, command: str) -> AsyncIterator[ServingProcess]:

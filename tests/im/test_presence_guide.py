@@ -80,8 +80,8 @@ async def test_it_counts_on_a_server_with_the_configuration_of_the_guide(
 ) -> None:
     (text,) = [code for kind, code in BLOCKS if kind == "toml"]
     place = str(tmp_path / "control" / "c.sock")
-    assert text.count("/run/chat/control.sock") == 1
-    (tmp_path / "chat.toml").write_text(text.replace("/run/chat/control.sock", place))
+    assert text.count("unix:run/control.sock") == 1
+    (tmp_path / "chat.toml").write_text(text.replace("unix:run/control.sock", f"unix:{place}"))
     state = tmp_path / "state"
 
     def counts(online: int) -> bool:

@@ -66,7 +66,8 @@ def parse_address(text: str) -> Address:
     elif ":" in host:
         raise ConfigurationError(f"{text!r}: an IPv6 address stands in brackets, as in tcp:[::1]:1")
     if kind not in ("tcp", "tls") or not colon or not host:
-        raise ConfigurationError(f"{text!r} is not an address: expected {_FORMS}")
+        hint = "" if colon or "/" not in text else f"; did you mean unix:{text}?"
+        raise ConfigurationError(f"{text!r} is not an address: expected {_FORMS}{hint}")
     if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise ConfigurationError(f"{text!r}: {port!r} is not a port (0 to 65535)")
     return Address(host=host, port=int(port), secure=kind == "tls")
