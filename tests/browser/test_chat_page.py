@@ -151,6 +151,14 @@ def test_a_name_that_is_refused_says_why(windows: Windows) -> None:
     log_in(page, "ann")
 
 
+def test_a_name_of_spaces_is_none(windows: Windows) -> None:
+    page = windows.show()
+    page.evaluate("$('#name').value = '  '; $('#enter').requestSubmit()")
+    page.wait_for("$('#refused').textContent.startsWith('A name cannot be only')")
+    assert page.evaluate("document.activeElement.id") == "name"
+    log_in(page, "ann")
+
+
 def test_a_lost_connection_is_said_and_comes_back(browser: Chromium) -> None:
     with LobbyProcess() as server, browser.open_page(f"{server.url}/") as page:
         log_in(page, "ann")

@@ -22,7 +22,9 @@ _MAX_SHOWN: Final = 120
 
 
 _ADVICE: Final = {
-    "Invalid namespace": "no namespace of this name is registered (Server.of)",
+    "Invalid namespace": (
+        "neither the app (Server.of) nor the configuration has a namespace of this name"
+    ),
     "Too many namespaces": "see [sockets] max_namespaces_per_session and max_dynamic_namespaces",
     "Too many new namespaces for one client": "see [sockets] max_namespaces_founded_per_session",
     "Internal server error": "the lines before this one say what has failed",
