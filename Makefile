@@ -32,13 +32,16 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers deployment compiled properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
+.PHONY: help serve test test-browser balancers deployment compiled properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
 
-serve: $(VENV)/.served $(TOKEN)
+serve: $(VENV)/.served $(TOKEN) ## the lobby, its page and a dashboard; PORT=4000: on another port
 	@$(TOLD)
 	$(WITH) $(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
 
-test: lint types unit
+test: lint types unit ## set up, lint, check types, run every test
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1: /p' Makefile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
