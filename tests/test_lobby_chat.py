@@ -89,6 +89,7 @@ async def test_the_page_is_at_the_root() -> None:
 async def test_the_program_serves_the_page_unless_there_is_an_app() -> None:
     async with serving_process("--admin", "127.0.0.1:0") as program:
         port = await program.wait_port()
+        assert any(line.endswith(f"a page at http://127.0.0.1:{port}/") for line in program.log)
         assert (await ask_admin(port, "GET", "/")).status == 200
         async with open_client(port) as client:
             ann = Person(client, await client.connect("/", {"name": "ann"}))
@@ -99,6 +100,7 @@ async def test_the_program_serves_the_page_unless_there_is_an_app() -> None:
         assert await program.end() == 0
     async with serving_process("--app", "trio_socketio.lobby:create") as program:
         assert (await ask_admin(await program.wait_port(), "GET", "/")).status == 404
+        assert not any("a page at" in line for line in program.log)
         assert await program.end() == 0
 
 

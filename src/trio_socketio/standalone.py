@@ -24,6 +24,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, ControlError, OptionError
 from trio_socketio.im.presence.options import SEAT_OPTIONS, STORE_OPTIONS
+from trio_socketio.lobby.chat import has_page
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners
 from trio_socketio.program_system import ProgramSystem
@@ -233,6 +234,9 @@ class Program:
             log.info(_EVERYBODY)
         path = self.server.options.path
         urls = [_url(address, path, secure=secure) for address in addresses]
+        pages = [url.removesuffix(path) + "/" for url in urls if url.startswith("http")]
+        if pages and has_page(self.server):
+            log.info("no app is named, so this is a lobby, with a page at %s", ", ".join(pages))
         log.info("serving %s", ", ".join(urls))
         self._systemd.ready(f"serving {', '.join(urls)}")
 

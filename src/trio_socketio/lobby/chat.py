@@ -215,6 +215,11 @@ def create_chat(options: ServerOptions) -> Server:
     return server
 
 
+def has_page(server: Server) -> bool:
+    """Whether this is the lobby, with its page at ``/``."""
+    return server in _chats
+
+
 def tell_dashboard(server: Server, url: str) -> None:
     """Have the page say where the dashboard is; does nothing for other servers than the lobby."""
     found = _chats.get(server)
