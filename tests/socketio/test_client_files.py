@@ -112,7 +112,7 @@ async def test_off_and_not_installed(
             missing = await get(engine, FILES[0])
             assert missing.status == 404
             assert b"not installed" in missing.body
-    (line,) = [record.message for record in caplog.records if "not served" in record.message]
+    (line,) = [record.message for record in caplog.records if "socket.io.js" in record.message]
     assert "npm install socket.io-client" in line
     caplog.clear()
     async with open_engine(serve_client=False) as engine:

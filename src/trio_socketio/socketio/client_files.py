@@ -54,9 +54,10 @@ def find_client(given: Path | None) -> Path | None:
             " of the npm package, such as node_modules/socket.io-client"
         )
     log.info(
-        "the browser's client is not served, because it is not installed: npm install"
-        " socket.io-client, name its folder (--serve-client, [client_files] folder, client_dist),"
-        " or switch it off (--no-serve-client, [client_files] serve, serve_client)"
+        "pages of your own cannot load socket.io.js from this server, because the browser's client"
+        " is not installed: npm install socket.io-client, name its folder (--serve-client,"
+        " [client_files] folder, client_dist), or switch it off (--no-serve-client, [client_files]"
+        " serve, serve_client)"
     )
     return None
 
