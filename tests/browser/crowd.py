@@ -35,6 +35,7 @@ class Crowd:
         rooms: tuple[str, ...] = ("tea",),
         auth: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        namespace: str = "/",
     ) -> Iterator["Crowd"]:
         """Have a client of each name come; all are gone when the block ends.
 
@@ -43,8 +44,9 @@ class Crowd:
             rooms: that they join.
             auth: instead of their names.
             headers: of their requests.
+            namespace: where they are.
         """
-        thread = Thread(target=trio.run, args=(self._run, names, rooms, auth, headers))
+        thread = Thread(target=trio.run, args=(self._run, names, rooms, auth, headers, namespace))
         thread.start()
         try:
             assert self._started.wait(START_S)
@@ -69,12 +71,15 @@ class Crowd:
         rooms: tuple[str, ...],
         auth: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
+        namespace: str,
         *,
         task_status: trio.TaskStatus[None],
     ) -> None:
         options = ClientOptions(reconnect=False)
         told = {"name": name} if auth is None else dict(auth)
-        async with open_client(self._url, auth=told, headers=headers, options=options) as client:
+        async with open_client(
+            self._url, namespaces=namespace, auth=told, headers=headers, options=options
+        ) as client:
             self.clients[name] = client
             client.on("news")(lambda *arguments: self.heard.append((name, *arguments)))
             for room in rooms:

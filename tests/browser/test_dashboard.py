@@ -443,6 +443,53 @@ def test_the_charts_tell_what_was_measured(page: Page) -> None:
 
 
 @pytest.mark.time_limit(120)
+@pytest.mark.req("PAGE-28", "PAGE-29")
+def test_users_are_found_where_they_are(browser: Chromium, tmp_path: Path) -> None:
+    identity = (
+        '[identity]\ntokens = [{ user = "ann", token = "token-of-ann" }]\n'
+        'namespaces = [{ name = "/", methods = [] }]\n'
+        '[presence]\nnamespaces = [{ name = "/chat" }, { name = "/shop" }]\n'
+    )
+    with Operated(tmp_path, identity=identity) as server, ExitStack() as stack:
+        page = stack.enter_context(browser.open_page(f"{server.dashboard}/"))
+        sign_in(page)
+        page.evaluate("select('users')")
+        shows(page, "Nobody has a seat in this namespace, so choose another.")
+        auth = {"token": "token-of-ann"}
+        with Crowd(server.url).here("ann", auth=auth, rooms=(), namespace="/chat") as crowd:
+            page.evaluate("find('ann', '/')")
+            shows(page, "with 1 seat, in /chat.")
+            assert page.evaluate("$('#place').value") == "/chat"
+            page.evaluate("find('bob', '/')")
+            shows(page, "Nobody found: bob")
+            assert page.evaluate("$('#place').value") == "/"
+            other = stack.enter_context(browser.open_page(f"{server.dashboard}/#users"))
+            sign_in(other)
+            shows(other, "ann came online")  # without being told where she is
+            page.evaluate("find('ann', '/shop')")
+            shows(page, "with 1 seat, in /chat.")
+            act(page, "kick")
+            page.wait_for("$('#done').textContent === 'Done: 1 client put out.'")
+            assert not crowd.clients["ann"].connected
+        assert_clean(server)
+
+
+def test_the_numbers_of_workers_are_added_up(page: Page) -> None:
+    lines = [
+        f'tsio_handler_seconds_bucket{{event="order",le="{bound}",worker="{worker}"}} {count}'
+        for worker, counts in ((1, (0, 9, 10)), (2, (90, 90, 90)))
+        for bound, count in zip(("0.001", "0.01", "+Inf"), counts, strict=True)
+    ]
+    lines += [f'tsio_disconnects_total{{reason="kicked",worker="{worker}"}} 2' for worker in (1, 2)]
+    read = """((text) => {
+      state.series = readMetrics(text);
+      return [byLabel("tsio_disconnects_total", "reason"), histograms(state.series).get("order")];
+    })"""
+    reasons, order = page.call(read, "\n".join(lines))
+    assert reasons == [["kicked", 4]]
+    assert [count for _, count in order] == [90, 99, 100]
+
+
 def test_one_node_shows_the_clients_of_all(browser: Chromium, tmp_path: Path) -> None:
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis())
