@@ -156,7 +156,7 @@ def test_check_config_tells_all_errors(conf: Path) -> None:
         f"{conf}: [admin] certfile: there is no file admin.pem",
         f"{conf}: [control] tokens: token a: cannot read no.token: No such file or directory",
         f"{conf}: [client_files] folder: none holds no socket.io.js, so it is not a folder of the "
-        "browser's client",
+        "browser's client: name that of the npm package, such as node_modules/socket.io-client",
     ]
 
 
