@@ -341,5 +341,7 @@ def test_a_taken_port_ends_the_start_before_anything_else(tmp_path: Path) -> Non
         nowhere = f"redis://127.0.0.1:{free_port()}"  # for which it would wait
         done = run_cli("serve", "--port", port, "--workers", "2", "--redis", nowhere)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("another program has it")
+    assert done.stderr.splitlines()[-1].endswith(
+        "another program has it; end that one, or choose another port"
+    )
     assert "is started" not in done.stderr
