@@ -72,7 +72,13 @@ TARGETS: Final = (
     Target(
         ("net/frames.py",),
         ("tests/net/test_frame*.py",),
-        ("tests/engine/test_websocket.py", "tests/net/test_deflate.py"),
+        (
+            "tests/engine/test_websocket.py",
+            "tests/engine/test_aborting.py",
+            "tests/engine/test_backpressure.py",
+            "tests/net/test_connection.py",
+            "tests/net/test_deflate.py",
+        ),
         at_most=250,
     ),
     Target(
@@ -115,6 +121,10 @@ TARGETS: Final = (
             "tests/socketio/test_connecting.py",
             "tests/socketio/test_middleware.py",
             "tests/socketio/test_restoring.py",
+            "tests/socketio/test_dynamic_namespaces.py",
+            "tests/socketio/test_recovery.py",
+            "tests/socketio/test_newcomers.py",
+            "tests/socketio/test_joining_model.py",
         ),
         at_most=150,
     ),
