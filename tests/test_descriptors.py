@@ -133,7 +133,7 @@ def test_the_program_tells_it_in_one_line(
         check=True,
     )
     lines = ended.stderr.splitlines()
-    # Then: who may enter, where it serves, and that it has stopped.
-    assert len(lines) == (4 if says else 3)
+    # Then: who may enter, the page of the lobby, where it serves, and that it has stopped.
+    assert len(lines) == (5 if says else 4)
     assert says in lines[0]
     assert ended.stdout == f"{fitting}\n"
