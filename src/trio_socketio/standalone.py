@@ -225,7 +225,8 @@ class Program:
                     # The default was not asked for, so lowering it is not worth a warning.
                     asked = wanted != ServerOptions().max_connections
                     log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
-                if not self.is_worker:  # its parent tells it
+                has_stopped = server.state != "serving"  # before its workers served
+                if not (self.is_worker or has_stopped):  # the parent of a worker tells it
                     self._tell_serving(addresses, secure=certificate is not None)
             reloads.cancel_scope.cancel()
 

@@ -18,6 +18,8 @@ from trio_socketio.codec.worker_messages import (
     End,
     Failed,
     Order,
+    Ping,
+    Pong,
     Ready,
     Report,
     WorkerPlace,
@@ -36,10 +38,12 @@ raws = (st.text() | st.integers()).map(lambda one: Raw(json.dumps(one).encode())
 orders = st.one_of(
     st.builds(Drain),
     st.builds(End),
+    st.builds(Ping),
     st.builds(Call, number=numbers, name=st.sampled_from(["reload", "metrics", "statistics"])),
 )
 reports = st.one_of(
     st.builds(Ready),
+    st.builds(Pong),
     st.builds(Count, connections=numbers),
     st.builds(Failed, reason=st.text()),
     st.builds(Answer, number=numbers, result=raws, fault=st.text()),

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.worker_life import (
     LONGEST_WAIT_S,
+    LOOK_S,
     MAX_DEATHS,
+    NOTICE_S,
     STEADY_S,
     TRANSITIONS,
     WINDOW_S,
     Deaths,
     Input,
+    Silence,
     State,
+    Verdict,
     WorkerLife,
     advance,
 )
@@ -33,6 +37,10 @@ from trio_socketio.protocol.worker_life import (
         ([Input.ENDED], State.WAITING),
         ([Input.ENDED, Input.TIME_CAME, Input.READY, Input.ENDED], State.WAITING),
         ([Input.ENDED, Input.DRAIN], State.DEAD),
+        ([Input.READY, Input.SILENT], State.BLOCKED),
+        ([Input.READY, Input.SILENT, Input.ANSWERED], State.SERVING),
+        ([Input.READY, Input.SILENT, Input.ENDED], State.WAITING),
+        ([Input.READY, Input.SILENT, Input.DRAIN, Input.ANSWERED, Input.SILENT], State.DRAINING),
         ([Input.ENDED, Input.DRAIN, Input.DRAIN, Input.START], State.STARTING),
     ],
 )
@@ -116,6 +124,73 @@ def test_one_that_waits_is_not_started_any_more_once_it_was_told_to_drain() -> N
     life.drain(1)
     assert life.state is State.DEAD
     assert not life.look(100)
+
+
+def test_one_that_does_not_answer_is_blocked_until_it_does() -> None:
+    life = WorkerLife(0)
+    life.ready(1)
+    life.silent(7)
+    assert (life.state, life.since) == (State.BLOCKED, 7)
+    life.answered(9)
+    assert (life.state, life.since) == (State.SERVING, 9)
+
+
+@pytest.mark.req("WORK-60", "WORK-61")
+@pytest.mark.parametrize("most_s", [2.0, NOTICE_S, 30.0, 0.0])
+def test_silence_is_noticed_once_and_later_it_is_too_long(most_s: float) -> None:
+    silence = Silence(most_s)
+    assert silence.look(50) is Verdict.NOTHING, "it has never said anything"
+    assert silence.heard(100) == 0
+    found = [silence.look(100 + second) for second in range(1, 61)]
+    notice = int(min(NOTICE_S, most_s or NOTICE_S))
+    assert found.index(Verdict.NOTICED) == notice - 1
+    assert found.count(Verdict.NOTICED) == 1
+    assert silence.is_noticed
+    late = [at for at, one in enumerate(found, 1) if one is Verdict.TOO_LONG]
+    assert late == (list(range(int(max(most_s, notice + 1)), 61)) if most_s else [])
+    assert silence.is_over is bool(most_s)
+
+
+def test_an_answer_begins_anew_and_tells_how_long_it_was_awaited() -> None:
+    silence = Silence(30.0)
+    silence.heard(0)
+    silence.is_asked = True
+    for now in range(1, 5):
+        assert silence.look(now) is Verdict.NOTHING
+    assert silence.heard(4.5) == 0
+    assert not silence.is_asked
+    for now in range(5, 20):
+        silence.look(now)
+    assert silence.heard(20.5) == 16
+    assert not silence.is_noticed
+    assert silence.look(21.5) is Verdict.NOTHING
+
+
+@pytest.mark.req("WORK-62")
+@given(st.lists(st.floats(0, 1000), max_size=40))
+def test_each_look_counts_for_a_second_at_most(steps: list[float]) -> None:
+    silence, now, counted = Silence(30.0), 0.0, 0.0
+    silence.heard(now)
+    for step in steps:
+        now += step
+        counted += min(step, LOOK_S)
+        verdict = silence.look(now)
+        if counted < NOTICE_S - 0.01:
+            assert verdict is Verdict.NOTHING
+        if counted < 29.99:
+            assert verdict is not Verdict.TOO_LONG
+        if counted > NOTICE_S + 0.01:
+            assert silence.is_noticed
+
+
+@pytest.mark.req("WORK-63")
+def test_a_process_that_was_stopped_is_noticed_but_its_time_does_not_run() -> None:
+    silence = Silence(30.0)
+    silence.heard(0)
+    found = [silence.look(now, is_stopped=True) for now in range(1, 1000)]
+    assert found.count(Verdict.NOTICED) == 1
+    assert Verdict.TOO_LONG not in found
+    assert [silence.look(1000 + now) for now in range(26)].index(Verdict.TOO_LONG) == 24
 
 
 @pytest.mark.req("WORK-03")

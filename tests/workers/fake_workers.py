@@ -19,6 +19,8 @@ from trio_socketio.codec.worker_messages import (
     Drain,
     End,
     Failed,
+    Ping,
+    Pong,
     Ready,
     Report,
     decode_order,
@@ -47,6 +49,7 @@ class FakeChild:
         self._ended = trio.Event()
         self.code: int | None = None
         self.killed = False
+        self.stopped = False
         self.told: list[str] = []
 
     @property
@@ -61,6 +64,12 @@ class FakeChild:
         await self._ended.wait()
         assert self.code is not None
         return self.code
+
+    def is_stopped(self) -> bool:
+        return self.stopped
+
+    def terminate(self) -> None:
+        self.told.append("SIGTERM")
 
     def kill(self) -> None:
         self.killed = True
@@ -108,7 +117,8 @@ class FakeWorkers:
     Attributes:
         started: all processes so far.
         act: called with each process that is started.
-        obey: called with a process and each order that it gets.
+        obey: called with a process and each order that it gets, but for pings.
+        blocked: the processes that answer no pings, and take no orders: these wait.
     """
 
     def __init__(self) -> None:
@@ -116,6 +126,8 @@ class FakeWorkers:
         self.act: Callable[[FakeChild], None] = lambda child: child.say(Ready())
         self.obey: Callable[[FakeChild, Any], None] = obey
         self.fail_to_start = False
+        self.blocked: set[FakeChild] = set()
+        self._unblocked = trio.Event()
         self._players: trio.Nursery | None = None
 
     async def start(self, index: int) -> FakeChild:
@@ -132,6 +144,11 @@ class FakeWorkers:
     def of(self, index: int) -> list[FakeChild]:
         return [child for child in self.started if child.index == index]
 
+    def unblock(self, child: FakeChild) -> None:
+        self.blocked.remove(child)
+        self._unblocked.set()
+        self._unblocked = trio.Event()
+
     def living(self) -> list[FakeChild]:
         return [child for child in self.started if child.code is None]
 
@@ -146,6 +163,11 @@ class FakeWorkers:
     async def _play(self, child: FakeChild) -> None:
         async with aclosing(child.orders()) as orders:
             async for order in orders:
+                while child in self.blocked:
+                    await self._unblocked.wait()
+                if isinstance(order, Ping):
+                    child.say(Pong())
+                    continue
                 child.told.append(type(order).__name__)
                 self.obey(child, order)
 
@@ -161,12 +183,15 @@ def obey(child: FakeChild, order: Any) -> None:
 
 @asynccontextmanager
 async def supervised(
-    fake: FakeWorkers, count: int = 2, ended: list[int] | None = None
+    fake: FakeWorkers,
+    count: int = 2,
+    away: list[int] | None = None,
+    max_blocked_s: float = 0.0,
 ) -> AsyncGenerator[Supervision, None]:
     """Run workers while the block runs; they are drained at its end."""
-    on_end = (lambda _: None) if ended is None else ended.append
+    on_away = (lambda _: None) if away is None else away.append
     names = [f"a-{index}" for index in range(1, count + 1)]
-    workers = Supervision(names, fake, on_end, STOP_S)
+    workers = Supervision(names, fake, on_away, STOP_S, max_blocked_s)
     async with fake.playing(), alone(trio.open_nursery()) as nursery:
         nursery.start_soon(workers.run)
         await trio.testing.wait_all_tasks_blocked()

@@ -31,6 +31,15 @@ def test_what_is_no_number_of_workers_is_an_error(count: object) -> None:
         WorkersOptions(count=count)  # type: ignore[arg-type] # that is what is tested
 
 
+@pytest.mark.req("WORK-61")
+@pytest.mark.parametrize("most_s", [-1.0, 1.9, True, "30", None])
+def test_what_is_no_time_for_an_answer_is_an_error(most_s: object) -> None:
+    with pytest.raises(OptionError, match="max_blocked_s"):
+        WorkersOptions(max_blocked_s=most_s)  # type: ignore[arg-type] # that is what is tested
+    assert WorkersOptions(max_blocked_s=0).max_blocked_s == 0
+    assert WorkersOptions(max_blocked_s=2).max_blocked_s == 2
+
+
 def test_auto_is_the_number_of_cpus_that_may_be_used() -> None:
     assert WorkersOptions(count="auto").number == usable_cpus() >= 1
     assert WorkersOptions(count=3).number == 3

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import trio
@@ -56,6 +57,32 @@ async def test_a_process_gets_no_signal_of_the_group_and_nothing_of_systemd() ->
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} & set(variables)
     assert set(blocked) >= GROUP_SIGNALS
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.req("WORK-63")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell")
+@trio_test
+async def test_a_process_that_a_signal_has_stopped_is_known() -> None:
+    def place_of(index: int, link: int) -> WorkerPlace:
+        return WorkerPlace(
+            index=index, count=2, node="a-1", parent="a", link=link, shares=0, listeners=(0,)
+        )
+
+    command = [sys.executable, "-c", "import time; time.sleep(100)"]
+    process = await Launcher(command, os.environ, place_of, tuple).start(1)
+    try:
+        assert not process.is_stopped()
+        os.kill(process.pid, signal.SIGSTOP)
+        await until(process.is_stopped)
+        os.kill(process.pid, signal.SIGCONT)
+        await until(lambda: not process.is_stopped())
+        process.terminate()
+        with trio.fail_after(10):
+            assert await process.wait() == -signal.SIGTERM
+        assert not process.is_stopped()
+    finally:
+        process.kill()
+        process.link.close()
 
 
 def test_what_a_worker_has_inherited_is_not_for_what_its_app_starts() -> None:

@@ -81,9 +81,11 @@ async def test_a_parent_shows_the_metrics_of_all_and_its_own_of_them() -> None:
         assert text == OWN
         found = {family.name: family for family in WorkersCollector(workers).collect()}
         states = {one.labels["state"]: one.value for one in found["tsio_workers"].samples}
-        assert states == {"starting": 0, "serving": 2, "draining": 0, "waiting": 0, "dead": 0}
+        assert states == {
+            "starting": 0, "serving": 2, "blocked": 0, "draining": 0, "waiting": 0, "dead": 0,
+        }  # fmt: skip
         assert {one.labels["reason"] for one in found["tsio_worker_restarts"].samples} == {
-            "signal", "exit", "refused", "not started", "asked",
+            "signal", "exit", "refused", "not started", "blocked", "asked",
         }  # fmt: skip
         assert found["tsio_worker_answers_missing"].samples[0].value == 0
 

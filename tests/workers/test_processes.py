@@ -25,11 +25,13 @@ from trio.testing import trio_test
 
 from trio_socketio import open_client
 from trio_socketio.control import open_control
+from trio_socketio.errors import ControlError
 
 LIMIT_S = 100
 
 APP = """
 import os
+import time
 from pathlib import Path
 from trio_socketio import Server
 
@@ -45,6 +47,10 @@ def create(options):
     @sio.on("pid")
     def pid(socket):
         return os.getpid()
+
+    @sio.on("block")
+    def block(socket):
+        time.sleep(1000)
 
     @sio.on_server_side("news")
     def news(*arguments):
@@ -286,6 +292,73 @@ async def test_workers_end_by_themselves_when_their_parent_is_killed(
             process.process.kill()
             with trio.fail_after(20):
                 await until(lambda: not any(lives(one["pid"]) for one in found))
+
+
+@pytest.mark.time_limit(LIMIT_S)
+@pytest.mark.req("WORK-60", "WORK-61", "WORK-64", "WORK-65", "WORK-67")
+@trio_test
+async def test_a_blocked_worker_is_replaced_and_does_not_outlive_its_parent(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    await trio.Path(tmp_path / "conf.toml").write_text("[workers]\nmax_blocked_s = 3\n")
+    more = ("--workers", "2", "--config", "conf.toml")
+    async with (
+        program(tmp_path, redis, *more) as (process, operator, port),
+        AsyncExitStack() as stack,
+    ):
+        clients = await join_all(stack, port, 12)
+        pids = await pids_of(clients)
+        await clients[0].emit("block")
+        found = await operator.wait(lambda all_: any(one["state"] == "blocked" for one in all_))
+        assert [one["pid"] for one in found if one["state"] == "blocked"] == pids[:1]
+        with trio.fail_after(1), pytest.raises(ControlError, match="it does not answer, since"):
+            await operator.control.call("system.reload")
+        line = await process.wait_logged("has died")
+        assert "it has not answered for " in line
+        assert "s, and was killed; it is started again now" in line
+        found = await operator.wait(lambda all_: all(one["pid"] for one in all_))
+        assert not lives(pids[0])
+
+        (other,) = {pid for pid in pids if pid != pids[0]}
+        await clients[pids.index(other)].emit("block")
+        process.process.kill()
+        with trio.fail_after(20):
+            while any(lives(one["pid"]) for one in found):  # noqa: ASYNC110 - an end sets no event
+                await trio.sleep(0.1)
+        await logged(process, "the parent of this worker has gone, and its app has kept it")
+
+
+LOADS = """
+import time
+from pathlib import Path
+from trio_socketio import Server
+
+def create(options):
+    if Path("loaded").exists():
+        Path("loading").touch()
+        time.sleep(1000)
+    Path("loaded").touch()
+    return Server(options)
+"""
+
+
+@pytest.mark.time_limit(LIMIT_S)
+@pytest.mark.req("WORK-19")
+@trio_test
+async def test_a_stop_does_not_wait_for_workers_that_load_the_app(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    await trio.Path(tmp_path / "loads_app.py").write_text(LOADS)
+    arguments = ("--app", "loads_app.py", "--workers", "2", "--redis", redis.tcp_url)
+    async with serving("--port", "0", *arguments, cwd=tmp_path, limit_s=LIMIT_S) as process:
+        with trio.fail_after(30):
+            await until((tmp_path / "loading").exists)
+        process.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(4):
+            assert await process.wait_end() == 0
+    assert process.log[-1].endswith("stopped")
+    for part, times in (("has not served yet", 2), ("has ended", 2), ("serving", 0)):
+        assert sum(part in line for line in process.log) == times, process.log
 
 
 ONCE = """

@@ -7,10 +7,17 @@ import trio
 from tests.workers.fake_workers import STOP_S, FakeChild, FakeWorkers, obey, supervised
 from trio.testing import MockClock
 
-from trio_socketio.cluster.workers.supervision import ASK_S, END_S, START_S, Supervision
-from trio_socketio.codec.worker_messages import Answer, Call, Count, Drain, Ready
-from trio_socketio.control.workers import WorkerInfo
+from trio_socketio.cluster.workers.supervision import (
+    ASK_S,
+    END_S,
+    START_S,
+    UNSERVED_S,
+    Supervision,
+)
+from trio_socketio.codec.worker_messages import Answer, Call, Count, Drain, End, Ready
+from trio_socketio.control.workers import Restarting, WorkerInfo, WorkerMethods
 from trio_socketio.errors import ConfigurationError, ControlError, ProgramFailed
+from trio_socketio.protocol.worker_life import LOOK_S, NOTICE_S
 
 
 def play(test: Any, *arguments: Any) -> None:
@@ -109,7 +116,9 @@ def test_a_worker_that_dies_is_started_again_and_the_log_says_why(
 
 
 @pytest.mark.req("WORK-11")
-def test_too_many_deaths_end_the_program_and_all_other_workers() -> None:
+def test_too_many_deaths_end_the_program_and_all_other_workers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def test() -> None:
         async with supervised(fake, 2) as workers:
             await workers.wait_serving()
@@ -122,6 +131,9 @@ def test_too_many_deaths_end_the_program_and_all_other_workers() -> None:
         play(test)
     assert len(fake.of(1)) == 6
     assert fake.of(2)[0].told == ["End"]
+    told = [one for one in caplog.text.splitlines() if "has died" in one]
+    assert ["it is started again" in one for one in told] == [True] * 5 + [False]
+    assert told[-1].endswith("exit code 1; it is not started again, because too many have died")
 
 
 @pytest.mark.req("WORK-12")
@@ -185,7 +197,7 @@ def test_a_system_that_cannot_start_a_process_is_asked_again() -> None:
     play(test)
 
 
-@pytest.mark.req("WORK-05")
+@pytest.mark.req("WORK-05", "WORK-67")
 @pytest.mark.parametrize("garbage", [b"hello\n", b'{"type":"ready","x":[\n', b"x" * (17 << 20)])
 def test_a_worker_that_talks_nonsense_is_killed(
     garbage: bytes, caplog: pytest.LogCaptureFixture
@@ -207,6 +219,10 @@ def test_a_worker_that_talks_nonsense_is_killed(
 
     play(test)
     assert "makes no sense" in caplog.text
+    (told,) = [one for one in caplog.text.splitlines() if "has died" in one]
+    assert "it says what makes no sense" in told
+    assert "was killed; it is started again now" in told
+    assert "memory" not in told
 
 
 # --- the end
@@ -248,6 +264,82 @@ def test_a_worker_that_does_not_stop_in_time_is_killed(caplog: pytest.LogCapture
     assert f"has not stopped within {STOP_S:g} s, and is killed" in caplog.text
 
 
+@pytest.mark.req("WORK-19")
+def test_a_stop_before_they_serve_does_not_wait_for_the_app_to_be_loaded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A worker reads nothing from its link while it loads the app, so a signal ends it."""
+
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        fake = LoadsLong()
+        fake.act = lambda child: child.say(Ready()) if child.index == 2 else None
+        async with supervised(fake) as workers:
+            fake.blocked.add(fake.of(1)[0])
+            await trio.sleep(0.1)
+            began = trio.current_time()
+            fake.signal_ends = True
+            assert workers.count_states()["serving"] == 1
+        assert trio.current_time() - began < 0.1
+        assert not fake.of(1)[0].killed
+        assert fake.of(2)[0].told == ["Drain"]
+
+    play(test)
+    assert "worker 1 (pid 100) has not served yet, and is told to end" in caplog.text
+    assert "worker 1 (pid 100) has ended" in caplog.text
+    assert "WARNING" not in caplog.text
+
+
+class LoadsLong(FakeWorkers):
+    """Its first worker ends by SIGTERM, if it does."""
+
+    signal_ends = False
+
+    async def start(self, index: int) -> FakeChild:
+        child = await super().start(index)
+        if index == 1:
+            child.terminate = lambda: child.end(-15) if self.signal_ends else None  # type: ignore[method-assign] # as the system does
+        return child
+
+
+@pytest.mark.req("WORK-19")
+@pytest.mark.parametrize("obeys", [True, False])
+def test_one_that_has_not_served_has_to_end_soon(
+    obeys: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.act = lambda child: None
+        fake.obey = lambda child, order: child.end(0) if obeys and isinstance(order, End) else None
+        async with supervised(fake):
+            began = trio.current_time()
+        lasted_s = trio.current_time() - began
+        assert UNSERVED_S <= lasted_s <= UNSERVED_S + (0.1 if obeys else END_S + 0.1)
+        assert [child.told for child in fake.started] == [["SIGTERM", "Drain", "End"]] * 2
+        assert [child.killed for child in fake.started] == [not obeys] * 2
+
+    play(test)
+    assert ("it has not ended, though it has not served yet, and was killed" in caplog.text) is (
+        not obeys
+    )
+
+
+def test_one_that_was_about_to_serve_has_the_time_of_its_stages() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.act = lambda child: None
+        fake.obey = lambda child, order: child.say(Ready()) if isinstance(order, Drain) else None
+        async with supervised(fake, 1) as workers:
+            workers.drain()
+            await trio.sleep(UNSERVED_S + END_S + 1)
+            (child,) = fake.living()
+            assert child.told == ["SIGTERM", "Drain"]
+            child.end(0)
+
+    play(test)
+
+
 def test_a_stop_before_all_serve_ends_all() -> None:
     async def test() -> None:
         fake = FakeWorkers()
@@ -270,7 +362,7 @@ def test_one_whose_process_is_just_being_started_is_told_to_drain_as_well() -> N
             workers.drain()
             fake.goes_on.set()
             await trio.sleep(0.1)
-            assert [child.told for child in fake.started] == [["Drain"]] * 2
+            assert [child.told for child in fake.started] == [["SIGTERM", "Drain"]] * 2
         assert workers.count_states()["dead"] == 2
 
     play(test)
@@ -513,3 +605,212 @@ def test_a_reload_leaves_out_one_that_is_being_replaced() -> None:
             fake.of(1)[0].end(0)
 
     play(test)
+
+
+# --- one that does not answer
+
+
+def blocked_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one for one in caplog.text.splitlines() if "answer" in one]
+
+
+@pytest.mark.req("WORK-60", "WORK-33")
+def test_one_that_does_not_answer_is_shown_and_told_once_and_so_is_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake, away = FakeWorkers(), list[int]()
+        async with supervised(fake, 2, away) as workers:
+            await workers.wait_serving()
+            await trio.sleep(100.5)
+            assert states(workers) == ["serving", "serving"]
+            (child,) = fake.of(2)
+            fake.blocked.add(child)
+            await trio.sleep(NOTICE_S - LOOK_S)
+            assert states(workers) == ["serving", "serving"]
+            assert away == []
+            await trio.sleep(2 * LOOK_S)
+            assert states(workers) == ["serving", "blocked"]
+            assert workers.count_states()["blocked"] == 1
+            assert workers.check() == ""
+            assert away == [2]
+            fake.blocked.add(fake.of(1)[0])
+            await trio.sleep(1000)  # it is not killed, because max_blocked_s is 0
+            assert workers.check() == "no worker serves clients"
+            for one in (child, fake.of(1)[0]):
+                fake.unblock(one)
+            await trio.sleep(0.1)
+            assert states(workers) == ["serving", "serving"]
+            assert not child.killed
+            assert child.told == []
+
+    play(test)
+    lines = blocked_lines(caplog)
+    assert len(lines) == 4
+    assert "ERROR" in lines[0]
+    assert "worker 2 (pid 200) has not answered for 5 s: its app blocks it; it is left" in lines[0]
+    assert "worker 2 (pid 200) answers again, after 100" in lines[2] + lines[3]
+
+
+@pytest.mark.req("WORK-61", "WORK-67")
+def test_one_that_does_not_answer_for_long_is_killed_and_started_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=30.0) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            await trio.sleep(29)
+            assert states(workers) == ["blocked", "serving"]
+            await trio.sleep(3)
+            assert child.killed
+            assert states(workers) == ["serving", "serving"]
+            assert workers.restarts["blocked"] == 1
+            assert workers.restarts["signal"] == 0
+            shown = workers.listed()[0]
+            assert shown.restarts == 1
+            assert shown.died_of == "it has not answered for 30 s, and was killed"
+            await trio.sleep(100)
+            assert len(fake.started) == 3
+
+    play(test)
+    assert "for 5 s: its app blocks it; it is killed after 30 s" in caplog.text
+    assert "it has not answered for 30 s, and was killed; it is started again now" in caplog.text
+    assert "memory" not in caplog.text
+
+
+@pytest.mark.req("WORK-61")
+def test_many_that_are_blocked_together_do_not_end_the_program() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, 8, max_blocked_s=10.0) as workers:
+            await workers.wait_serving()
+            fake.blocked.update(fake.started)
+            await trio.sleep(12)
+            assert workers.restarts["blocked"] == 8
+            assert states(workers) == ["serving"] * 8
+
+    play(test)
+
+
+@pytest.mark.req("WORK-62")
+def test_the_time_in_which_the_parent_stood_still_does_not_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(clock: MockClock) -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=30.0) as workers:
+            await workers.wait_serving()
+            fake.blocked.update(fake.started)
+            await trio.sleep(2)
+            clock.jump(10_000)  # as if the machine had been suspended
+            await trio.sleep(1)
+            assert states(workers) == ["serving", "serving"]
+            for child in fake.started:
+                fake.unblock(child)
+            await trio.sleep(10)
+
+    clock = MockClock(autojump_threshold=0)
+    trio.run(test, clock, clock=clock)
+    assert blocked_lines(caplog) == []
+
+
+@pytest.mark.req("WORK-63")
+def test_one_that_was_stopped_by_a_debugger_is_told_but_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=30.0) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            child.stopped = True
+            await trio.sleep(1000)
+            assert not child.killed
+            assert states(workers) == ["blocked", "serving"]
+            child.stopped = False  # it was let go on, but it is blocked all the same
+            await trio.sleep(23)
+            assert not child.killed
+            await trio.sleep(5)
+            assert child.killed
+
+    play(test)
+    assert "a signal or a debugger has stopped it, and it is left alone" in caplog.text
+
+
+@pytest.mark.req("WORK-64")
+def test_nobody_waits_for_one_that_does_not_answer() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            began = trio.current_time()
+            (fault,) = await workers.reload()  # it is noticed meanwhile
+            assert NOTICE_S <= trio.current_time() - began <= NOTICE_S + 2 * LOOK_S
+            assert fault.startswith("worker 1: it does not answer, since ")
+            began = trio.current_time()
+            assert len(await workers.reload()) == 1
+            assert list(await workers.ask("metrics")) == [2]
+            assert trio.current_time() - began < 0.1
+            assert workers.unanswered == 1
+            fake.unblock(child)
+            await trio.sleep(0.1)
+            assert child.told == ["Call", "Call"]  # it reloads when it goes on
+            assert list(await workers.ask("metrics")) == [1, 2]
+
+    play(test)
+
+
+@pytest.mark.req("WORK-64")
+def test_a_restart_says_which_one_does_not_answer_and_replaces_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=12.0) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            await trio.sleep(7)
+            methods = WorkerMethods(workers)
+            assert methods.restart() == Restarting(workers=[1, 2], blocked=[1])
+            await trio.sleep(0.1)
+            assert "worker 1 (pid 100) does not answer" in caplog.text
+            assert states(workers) == ["draining", "serving"]
+            await trio.sleep(7)  # less than STOP_S
+            assert child.killed
+            assert states(workers) == ["serving", "serving"]
+            assert workers.restarts["asked"] == 2
+            assert workers.restarts["blocked"] == 0
+            assert methods.restart().blocked == []
+            await trio.sleep(1)
+
+    play(test)
+    assert "all workers were replaced" in caplog.text
+
+
+@pytest.mark.req("WORK-60")
+def test_one_that_loads_its_app_is_not_expected_to_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.act = lambda child: None
+        async with supervised(fake, max_blocked_s=10.0) as workers:
+            fake.blocked.update(fake.started)
+            await trio.sleep(100)
+            assert states(workers) == ["starting", "starting"]
+            for child in fake.started:
+                fake.unblock(child)
+                child.say(Ready())
+            await workers.wait_serving()
+
+    play(test)
+    assert blocked_lines(caplog) == []

@@ -26,6 +26,8 @@ from trio_socketio.codec.worker_messages import (
     Drain,
     End,
     Failed,
+    Ping,
+    Pong,
     Ready,
     WorkerPlace,
     decode_report,
@@ -126,7 +128,7 @@ async def working() -> AsyncIterator[tuple[Parent, FakeProgram]]:
     parent.shares.close()
 
 
-@pytest.mark.req("WORK-33", "WORK-50")
+@pytest.mark.req("WORK-33", "WORK-50", "WORK-60")
 @trio_test
 async def test_it_serves_tells_how_many_connections_it_has_and_drains() -> None:
     async with working() as (parent, program):
@@ -140,6 +142,8 @@ async def test_it_serves_tells_how_many_connections_it_has_and_drains() -> None:
             assert await parent.receive() == Count(connections=1)
             assert parent.shares.least() == 1
             assert b"sessions" in bytes((await parent.call("statistics")).result)
+            await parent.link.send(Ping())
+            assert await parent.receive() == Pong()
             await parent.link.send(Drain())
         await until(lambda: bool(program.stopped))
         assert parent.shares.least() == AWAY

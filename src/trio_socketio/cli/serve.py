@@ -85,12 +85,20 @@ def _serve(asked: argparse.Namespace, worker: "WorkerRole | None") -> None:
 
 
 def _choose_role(configuration: "Configuration", command: list[str], inherited: list[str]) -> Role:
-    count = configuration.workers.number
+    options = configuration.workers
+    count = options.number
     if count == 1:
         return Alone()
     from trio_socketio.cluster.workers.parent import Parent  # most programs do without
 
-    return Parent(configuration.cluster.node, count, command, os.environ, inherited)
+    return Parent(
+        configuration.cluster.node,
+        count,
+        command,
+        os.environ,
+        inherited,
+        max_blocked_s=options.max_blocked_s,
+    )
 
 
 def _be_worker(told: str) -> "WorkerRole":
@@ -102,7 +110,9 @@ def _be_worker(told: str) -> "WorkerRole":
     from trio_socketio.cluster.workers.worker import WorkerRole, leave_signals_to_parent
 
     leave_signals_to_parent()
-    return WorkerRole(told)
+    worker = WorkerRole(told)
+    worker.watch_parent()  # before the app is loaded, which may take for ever
+    return worker
 
 
 def _own_command(asked: argparse.Namespace) -> list[str]:

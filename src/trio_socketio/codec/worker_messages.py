@@ -69,6 +69,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="cal
     name: CallName
 
 
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ping"):
+    """To a worker: say something, so that the parent knows that its event loop runs."""
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="pong"):
+    """Of a worker: the answer to a ping."""
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):
     """Of a worker: it accepts clients."""
 
@@ -99,8 +107,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="a
     fault: str = ""
 
 
-Order = Drain | End | Call
-Report = Ready | Count | Failed | Answer
+Order = Drain | End | Call | Ping
+Report = Ready | Count | Failed | Answer | Pong
 
 _decode_order: Final = msgspec.json.Decoder(Order).decode
 _decode_report: Final = msgspec.json.Decoder(Report).decode

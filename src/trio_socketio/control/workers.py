@@ -7,7 +7,7 @@ import msgspec
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.methods import rpc
 
-WorkerState = Literal["starting", "serving", "draining", "waiting", "dead"]
+WorkerState = Literal["starting", "serving", "blocked", "draining", "waiting", "dead"]
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,8 +17,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
         index: its number, from 1.
         node: the name of its node.
         pid: of its process; null while it has none.
-        state: starting, serving, draining, waiting to be started again, or dead because it was
-            drained.
+        state: starting, serving, blocked if it serves but has not answered for some seconds,
+            draining, waiting to be started again, or dead because it was drained.
         connections: how many connections it has, as it has told within the last second.
         restarts: how often it was started again.
         since_s: when it came into this state, seconds since 1970.
@@ -50,9 +50,12 @@ class Restarting(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         workers: the numbers of those that are replaced from now on, one after the other.
+        blocked: those of them that do not answer now, and so do not drain either. Each of them is
+            killed when its time is over, before it is replaced.
     """
 
     workers: list[int]
+    blocked: list[int]
 
 
 class Workers(Protocol):
@@ -95,4 +98,6 @@ class WorkerMethods:
         """
         if self._workers is None:
             raise unavailable("this program has no workers: one process does everything")
-        return Restarting(workers=self._workers.restart())
+        workers = self._workers.restart()
+        blocked = [one.index for one in self._workers.listed() if one.state == "blocked"]
+        return Restarting(workers=workers, blocked=blocked)

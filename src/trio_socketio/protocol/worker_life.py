@@ -9,9 +9,14 @@
                                           |
                                           +--TIME_CAME--> STARTING
 
+    SERVING --SILENT--> BLOCKED --ANSWERED--> SERVING
+                           +--DRAIN--> DRAINING
+                           +--ENDED--> WAITING
+
 A worker that ends without having been asked to is WAITING to be started again: not at all the first
 time, and longer each time that it does not serve for a while. One that was drained is DEAD, and
-stays so until the parent wants it back.
+stays so until the parent wants it back. One that has not answered for a while is BLOCKED: see
+Silence.
 """
 
 from collections import deque
@@ -31,6 +36,10 @@ STEADY_S: Final = 60.0
 MAX_DEATHS: Final = 5
 """With more deaths of workers in WINDOW_S, something is wrong that starting again does not mend."""
 WINDOW_S: Final = 60.0
+LOOK_S: Final = 1.0
+"""How often a parent looks whether its workers have answered."""
+NOTICE_S: Final = 5.0
+"""A worker that has not answered for so long is BLOCKED."""
 
 
 class State(Name):
@@ -38,6 +47,7 @@ class State(Name):
 
     STARTING = auto()
     SERVING = auto()
+    BLOCKED = auto()  # it serves, but has not answered for a while
     DRAINING = auto()
     WAITING = auto()  # it has died, and is to be started again
     DEAD = auto()
@@ -47,6 +57,8 @@ class Input(Name):
     """The inputs to the life of a worker."""
 
     READY = auto()
+    SILENT = auto()
+    ANSWERED = auto()
     DRAIN = auto()
     ENDED = auto()
     TIME_CAME = auto()
@@ -59,6 +71,12 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.STARTING, Input.ENDED): State.WAITING,
     (State.SERVING, Input.DRAIN): State.DRAINING,
     (State.SERVING, Input.ENDED): State.WAITING,
+    (State.SERVING, Input.SILENT): State.BLOCKED,
+    (State.BLOCKED, Input.ANSWERED): State.SERVING,
+    (State.BLOCKED, Input.DRAIN): State.DRAINING,
+    (State.BLOCKED, Input.ENDED): State.WAITING,
+    (State.DRAINING, Input.SILENT): State.DRAINING,
+    (State.DRAINING, Input.ANSWERED): State.DRAINING,
     (State.DRAINING, Input.READY): State.DRAINING,  # it was ready when it was told
     (State.DRAINING, Input.DRAIN): State.DRAINING,
     (State.DRAINING, Input.ENDED): State.DEAD,
@@ -110,6 +128,14 @@ class WorkerLife:
         self._served_at = now
         self._move(Input.READY, now)
 
+    def silent(self, now: float) -> None:
+        """Note that it does not answer any more."""
+        self._move(Input.SILENT, now)
+
+    def answered(self, now: float) -> None:
+        """Note that it answers again."""
+        self._move(Input.ANSWERED, now)
+
     def drain(self, now: float) -> None:
         """Note that it was asked to end."""
         self._move(Input.DRAIN, now)
@@ -151,6 +177,79 @@ class WorkerLife:
         following = advance(self.state, received)
         if following is not self.state:
             self.state, self.since = following, now
+
+
+class Verdict(Name):
+    """What follows from the silence of a worker."""
+
+    NOTHING = auto()
+    NOTICED = auto()  # it is BLOCKED from now on
+    TOO_LONG = auto()  # it has to be ended
+
+
+class Silence:
+    """How long a process of a worker has not answered. All times: seconds on the caller's clock.
+
+    It is silent only as far as the parent has listened: each look counts for LOOK_S at most. So a
+    worker is not to blame for the time in which its parent stood still itself, because it was
+    stopped, or the whole machine was (WORK-62).
+
+    Args:
+        most_s: how long it may not answer before it has to be ended; 0 means for ever.
+
+    Attributes:
+        is_noticed: whether that has lasted for NOTICE_S, or most_s if that is less.
+        is_over: whether it has lasted for most_s.
+        is_asked: whether a question to it is under way; the caller sets it.
+        heard_at: when it has last answered; infinity before the first time.
+    """
+
+    __slots__ = (
+        "_looked_at", "_most_s", "_notice_s", "_silent_s", "heard_at", "is_asked", "is_noticed",
+        "is_over",
+    )  # fmt: skip
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s or inf
+        self._notice_s = min(NOTICE_S, self._most_s)
+        self._looked_at = inf
+        self._silent_s = 0.0
+        self.is_noticed = self.is_over = self.is_asked = False
+        self.heard_at = inf
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has said anything. Until then nothing is expected of it: it loads the app."""
+        return self.heard_at < inf
+
+    def heard(self, now: float) -> float:
+        """Note that it has said something; return how long it was BLOCKED, or 0."""
+        silent_s = now - self.heard_at if self.is_noticed else 0.0
+        self.heard_at = self._looked_at = now
+        self._silent_s = 0.0
+        self.is_noticed = self.is_asked = False
+        return silent_s
+
+    def look(self, now: float, *, is_stopped: bool = False) -> Verdict:
+        """Judge it; to be called every LOOK_S.
+
+        Args:
+            now: the time.
+            is_stopped: whether a signal or a debugger has stopped it. Whoever has done that lets it
+                go on, so that it is not ended meanwhile (WORK-63).
+        """
+        if not self.has_begun:
+            return Verdict.NOTHING
+        step_s = min(now - self._looked_at, LOOK_S)
+        self._looked_at = now
+        if self.is_noticed and is_stopped:
+            return Verdict.NOTHING
+        self._silent_s += step_s
+        if not self.is_noticed:
+            self.is_noticed = self._silent_s >= self._notice_s
+            return Verdict.NOTICED if self.is_noticed else Verdict.NOTHING
+        self.is_over = self._silent_s >= self._most_s
+        return Verdict.TOO_LONG if self.is_over else Verdict.NOTHING
 
 
 class Deaths:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.cluster.workers.process import Launcher
-from trio_socketio.cluster.workers.role import Family
+from trio_socketio.cluster.workers.role import Family, longest_stop_s
 from trio_socketio.cluster.workers.shares import Shares
 from trio_socketio.cluster.workers.supervision import Starter, Supervision
 from trio_socketio.cluster.workers.totals import add_up
 from trio_socketio.codec.worker_messages import WorkerPlace
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.groups import alone
-from trio_socketio.socketio.options import group_options
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.forwarding.credentials import Credentials
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PACKAGE: Final = "trio_socketio."
-_MORE_S: Final = 30.0
-"""How long the services of a worker may take to end, beside its stages."""
 _LONGEST_NAME: Final = 128
 
 
@@ -51,6 +48,7 @@ class Parent:
         environment: its variables.
         inherited: the purposes for which systemd has opened sockets.
         starter: starts the workers, in place of one that starts processes.
+        max_blocked_s: how long a worker may not answer, before it is killed; 0 means for ever.
 
     Attributes:
         workers: they run once the server serves.
@@ -69,6 +67,7 @@ class Parent:
         environment: Mapping[str, str],
         inherited: Sequence[str] = (),
         starter: Starter | None = None,
+        max_blocked_s: float = 0.0,
     ) -> None:
         self.node = name or f"{socket.gethostname()}:{os.getpid()}"
         self.family = Family(workers=count)
@@ -83,7 +82,9 @@ class Parent:
         self._sockets: list[socket.socket] = []
         self._shares = Shares.create(count)
         launcher = Launcher(command, environment, self._place_of, self._descriptors)
-        self.workers = Supervision(names, starter or launcher, self._shares.reset)
+        self.workers = Supervision(
+            names, starter or launcher, self._shares.reset, max_blocked_s=max_blocked_s
+        )
 
     def _place_of(self, index: int, link: int) -> WorkerPlace:
         """Return what a worker is told when it is started."""
@@ -128,9 +129,7 @@ class Parent:
         The lifespans of the app are not entered: they belong to processes that have clients.
         """
         server._lifespans.leave_out(_is_of_app)  # WORK-21
-        stop = group_options(server.options).stop  # of the app, too, which may set it itself
-        stages_s = stop.delay_s + stop.window_s + 2 * (stop.grace_s + stop.flush_s)
-        self.workers.stop_s = stages_s + _MORE_S
+        self.workers.stop_s = longest_stop_s(server)
         addresses = [sock.getsockname() for sock in self._sockets]
         has_started = False
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 import trio
@@ -37,6 +38,12 @@ class Child(Protocol):
     async def wait(self) -> int:
         """Wait until it has ended; return its exit code, which is negative for a signal."""
 
+    def is_stopped(self) -> bool:
+        """Whether a signal or a debugger has stopped it; False where the system does not tell."""
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+
     def kill(self) -> None:
         """End it at once."""
 
@@ -67,6 +74,16 @@ class Process:
         return await trio.to_thread.run_sync(
             self._process.wait, abandon_on_cancel=True, limiter=_waiting
         )
+
+    def is_stopped(self) -> bool:
+        try:
+            text = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:  # it has ended, or this is not Linux
+            return False
+        return text.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+
+    def terminate(self) -> None:
+        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()

@@ -10,7 +10,7 @@ import trio
 from trio_socketio.cluster.workers.link import LinkLost
 from trio_socketio.codec.worker_messages import Answer, Call, Count, Failed, Ready, Report
 from trio_socketio.control.workers import WorkerInfo, WorkerState
-from trio_socketio.protocol.worker_life import State, WorkerLife
+from trio_socketio.protocol.worker_life import Silence, State, WorkerLife
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.workers.process import Child
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _STATES: dict[State, WorkerState] = {
     State.STARTING: "starting",
     State.SERVING: "serving",
+    State.BLOCKED: "blocked",
     State.DRAINING: "draining",
     State.WAITING: "waiting",
     State.DEAD: "dead",
@@ -42,10 +43,13 @@ class _Waiting:
 class Worker:
     """One worker.
 
+    It has 14 attributes: its life, and what is known of the process that it has at the time.
+
     Args:
         index: its number, from 1.
         name: of its node.
         now: when it is started.
+        max_blocked_s: how long it may not answer before it is killed; 0 means for ever.
 
     Attributes:
         life: over all its processes.
@@ -53,11 +57,13 @@ class Worker:
         changed: set when something has changed; replaced by another event then.
         connections: how many it has, as it has told.
         has_served: whether it serves or has served.
-        fault: why its process ends, as it has said itself; empty if it has not.
+        fault: why its process ends, as it has said itself, or as we have killed it; empty if
+            neither has happened.
+        silence: how long its process has not answered.
         died_of: why its last process has died.
     """
 
-    def __init__(self, index: int, name: str, now: float) -> None:
+    def __init__(self, index: int, name: str, now: float, max_blocked_s: float) -> None:
         self.index = index
         self.life = WorkerLife(now)
         self.child: Child | None = None
@@ -65,6 +71,8 @@ class Worker:
         self.has_served = False
         self.fault = ""
         self.died_of = ""
+        self.silence = Silence(max_blocked_s)
+        self._max_blocked_s = max_blocked_s
         self._name = name
         self._pid = 0  # of its process, or of the last one
         self.connections = 0
@@ -108,6 +116,7 @@ class Worker:
         self.child = child
         self._pid = child.pid
         self.fault = ""
+        self.silence = Silence(self._max_blocked_s)
         log.info("%s is started", self)
 
     def end(self) -> None:
@@ -121,14 +130,28 @@ class Worker:
         """End its process at once, if there is one.
 
         Args:
-            why: for the log, behind the name of the worker.
+            why: what it has done, behind its name.
         """
         if self.child is not None:
-            log.error("%s %s", self, why)
+            log.error("%s %s, and is killed", self, why)
+            self.fault = f"it {why}, and was killed"
             self.child.kill()
+
+    def block(self, now: float) -> None:
+        """Note that it does not answer: nobody waits for it any longer."""
+        self.life.silent(now)
+        self.note()
+        for call in self._calls.values():
+            call.answered.set()
 
     def receive(self, report: Report, now: float) -> None:
         """Take what it says."""
+        if self.silence.has_begun or isinstance(report, Ready):
+            blocked_s = self.silence.heard(now)
+            if blocked_s:
+                self.life.answered(now)
+                self.note()
+                log.warning("%s answers again, after %.1f s", self, blocked_s)
         match report:
             case Ready():
                 self.has_served = True
@@ -160,15 +183,21 @@ class Worker:
         call = self._calls[number] = _Waiting()
         try:
             with trio.move_on_after(timeout_s):
+                # A worker that is blocked finds it when it goes on.
                 await child.link.send(Call(number=number, name=name), timeout_s)
-                await call.answered.wait()
+                if not self.silence.is_noticed:
+                    await call.answered.wait()
         except LinkLost as error:
             raise WorkerFault(str(error)) from None
         finally:
             del self._calls[number]
         if call.answer is None:
-            why = "it has ended" if call.answered.is_set() else f"no answer within {timeout_s:g} s"
-            raise WorkerFault(why)
+            if self.child is not child:
+                raise WorkerFault("it has ended")
+            if self.silence.is_noticed:  # WORK-64
+                silent_s = trio.current_time() - self.silence.heard_at
+                raise WorkerFault(f"it does not answer, since {silent_s:.0f} s")
+            raise WorkerFault(f"no answer within {timeout_s:g} s")
         if call.answer.fault:
             raise WorkerFault(call.answer.fault)
         try:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from trio_socketio.cluster.forwarding.internal import Internal, find_internal
+from trio_socketio.socketio.options import group_options
 
 if TYPE_CHECKING:
     import trio
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.endpoints import Endpoint
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
+
+
+_MORE_S: Final = 30.0
+"""How long the services of a process may take to end, beside its stages."""
 
 
 class Family(NamedTuple):
@@ -31,6 +36,12 @@ class Family(NamedTuple):
 
 ALONE: Final = Family()
 """One process does everything."""
+
+
+def longest_stop_s(server: "Server") -> float:
+    """Return how long a process may take to stop in stages, before it is ended."""
+    stop = group_options(server.options).stop  # of the app, too, which may set it itself
+    return stop.delay_s + stop.window_s + 2 * (stop.grace_s + stop.flush_s) + _MORE_S
 
 
 class Reloaded(Protocol):

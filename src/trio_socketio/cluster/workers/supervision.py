@@ -1,6 +1,7 @@
 """The workers of a program: starts them, starts them again when they die, and drains them."""
 
 import logging
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ import trio
 from trio_socketio.cluster.workers.link import LinkLost
 from trio_socketio.cluster.workers.process import describe_end
 from trio_socketio.cluster.workers.record import Worker, WorkerFault
+from trio_socketio.cluster.workers.watch import watch
 from trio_socketio.codec.worker_messages import Drain, End, decode_report
 from trio_socketio.control.failures import unavailable
 from trio_socketio.errors import ConfigurationError, ProgramFailed, RemoteProtocolError
@@ -32,9 +34,13 @@ START_S: Final = 120.0
 RELOAD_S: Final = 35.0
 """A little more than the files of a configuration may take to be read."""
 ASK_S: Final = 1.0
+UNSERVED_S: Final = 5.0
+"""How long a worker that has not served yet may take to stop, before it has to end at once."""
 _LAST_WORDS_S: Final = 1.0
 _REFUSED: Final = 2
 """The exit code of a program that cannot use its configuration."""
+_ASKED: Final = (0, -signal.SIGTERM)
+"""The exit codes of a worker that was asked to end; by the signal it does so while it loads."""
 
 
 class Starter(Protocol):
@@ -51,11 +57,15 @@ class Starter(Protocol):
 class Supervision:
     """Keeps the workers of a program running.
 
+    It has 13 attributes: what it was given, what it counts, and how far the program has come.
+
     Args:
         names: of their nodes, in order.
         starter: starts their processes.
-        on_end: called with the index of a worker whose process has ended.
+        on_away: called with the index of a worker that does not serve for now: its process has
+            ended, or does not answer.
         stop_s: how long a worker may take to stop in stages, before it is killed.
+        max_blocked_s: how long a worker may not answer, before it is killed; 0 means for ever.
 
     Attributes:
         restarts: how often a worker was started again, by reason.
@@ -67,15 +77,19 @@ class Supervision:
         self,
         names: Sequence[str],
         starter: Starter,
-        on_end: Callable[[int], None],
+        on_away: Callable[[int], None],
         stop_s: float = inf,
+        max_blocked_s: float = 0.0,
     ) -> None:
-        self.restarts = dict.fromkeys(("signal", "exit", "refused", "not started", "asked"), 0)
+        self.restarts = dict.fromkeys(
+            ("signal", "exit", "refused", "not started", "blocked", "asked"), 0
+        )
         self.unanswered = 0
         self._names = names
         self._starter = starter
-        self._on_end = on_end
+        self._on_away = on_away
         self.stop_s = stop_s
+        self._max_blocked_s = max_blocked_s
         self._workers: list[Worker] = []
         self._deaths = Deaths()
         self._served = trio.Event()  # all workers
@@ -117,11 +131,17 @@ class Supervision:
             ProgramFailed: they die again and again.
         """
         now = trio.current_time()
-        self._workers = [Worker(index, name, now) for index, name in enumerate(self._names, 1)]
+        most_s = self._max_blocked_s
+        self._workers = [
+            Worker(index, name, now, most_s) for index, name in enumerate(self._names, 1)
+        ]
         async with alone(trio.open_nursery()) as self._tasks:
             try:
                 if self._stopping.is_set():
                     self.drain()
+                self._tasks.start_soon(
+                    watch, self._workers, self._tasks, self._max_blocked_s, self._on_away
+                )
                 async with alone(trio.open_nursery()) as keepers:
                     for worker in self._workers:
                         keepers.start_soon(self._keep, worker)
@@ -143,15 +163,17 @@ class Supervision:
         self._tasks.start_soon(self._kill_late)
 
     def _drain(self, worker: Worker) -> None:
+        is_starting = worker.life.state is State.STARTING
         worker.life.drain(trio.current_time())
         worker.note()
         if worker.child is not None and self._tasks is not None:
-            self._tasks.start_soon(_send_drain, worker.child)
+            stop = _stop_unserved if is_starting else _send_drain
+            self._tasks.start_soon(stop, worker, worker.child)
 
     async def _kill_late(self) -> None:
         await trio.sleep(self.stop_s)
         for worker in self._workers:
-            worker.kill(f"has not stopped within {self.stop_s:g} s, and is killed")  # WORK-14
+            worker.kill(f"has not stopped within {self.stop_s:g} s")  # WORK-14
 
     async def _keep(self, worker: Worker) -> None:
         """Run the processes of one worker, one after the other, until the program stops."""
@@ -181,10 +203,10 @@ class Supervision:
         worker.begin(child)
         code: int | None = None
         try:
-            if worker.life.state is State.DRAINING:
-                await _send_drain(child)
             async with alone(trio.open_nursery()) as tasks:
                 tasks.start_soon(self._listen, worker, child)
+                if worker.life.state is State.DRAINING and self._tasks is not None:
+                    self._tasks.start_soon(_stop_unserved, worker, child)
                 code = await child.wait()
                 # What it has said at last is on its way, unless others have its end of the link.
                 tasks.cancel_scope.deadline = trio.current_time() + _LAST_WORDS_S
@@ -193,9 +215,11 @@ class Supervision:
                 await _end(child)
             worker.end()
             child.link.close()
-            self._on_end(worker.index)
+            self._on_away(worker.index)
         assert code is not None  # the nursery was left without it only by an exception
         reason = "signal" if code < 0 else "refused" if code == _REFUSED else "exit"
+        if worker.silence.is_over:
+            reason = "blocked"
         why = worker.fault or describe_end(code)
         self._bury(worker, why, reason, trio.current_time() - started_at, code)
 
@@ -212,7 +236,7 @@ class Supervision:
         was_asked = worker.life.state is State.DRAINING
         worker.life.ended(now, refused=reason == "refused")
         worker.note()
-        if was_asked and code == 0:
+        if was_asked and code in _ASKED:
             worker.died_of = ""
             log.info("%s has ended", worker)
             return
@@ -225,19 +249,21 @@ class Supervision:
         if reason == "refused" and not self._served.is_set():  # WORK-12
             self._stopping.set()
             raise ConfigurationError(why)
+        # One that cannot use its configuration is no danger to those that serve. Workers that are
+        # blocked by the same thing, such as a database that they share, may be killed together.
+        is_last = reason not in ("refused", "blocked") and self._deaths.note(now)
         wait_s = worker.life.start_at - now
-        when = f"in {wait_s:g} s" if wait_s > 0 else "now"
-        log.error(
-            "%s has died after %.1f s: %s; it is started again %s", worker, lived_s, why, when
-        )
-        self.restarts[reason] += 1
-        # One that cannot use its configuration is no danger to those that serve.
-        if reason != "refused" and self._deaths.note(now):  # WORK-11
+        what_follows = f"it is started again {f'in {wait_s:g} s' if wait_s > 0 else 'now'}"
+        if is_last:
+            what_follows = "it is not started again, because too many have died"
+        log.error("%s has died after %.1f s: %s; %s", worker, lived_s, why, what_follows)
+        if is_last:  # WORK-11
             self._stopping.set()
             raise ProgramFailed(
                 f"workers have died {MAX_DEATHS + 1} times within {WINDOW_S:g} s, so the program "
                 f"ends; the last one: {why}"
             )
+        self.restarts[reason] += 1
 
     async def _listen(self, worker: Worker, child: "Child") -> None:
         try:
@@ -247,7 +273,7 @@ class Supervision:
                     if all(one.has_served for one in self._workers):
                         self._served.set()
         except RemoteProtocolError as error:
-            worker.kill(f"says what makes no sense, and is killed: {error}")  # WORK-05
+            worker.kill(f"says what makes no sense ({error})")  # WORK-05
 
     # -- one after the other
 
@@ -281,11 +307,13 @@ class Supervision:
         """Drain a worker, and start it again; return whether the new one serves."""
         if self._stopping.is_set():
             return False
+        if worker.silence.is_noticed:  # WORK-64
+            log.warning("%s does not answer, so its clients cannot be moved over a window", worker)
         self._drain(worker)
         with trio.move_on_after(self.stop_s) as waiting:
             await worker.wait_for(lambda state: state is State.DEAD)
         if waiting.cancelled_caught:
-            worker.kill(f"has not stopped within {self.stop_s:g} s, and is killed")
+            worker.kill(f"has not stopped within {self.stop_s:g} s")
             await worker.wait_for(lambda state: state is State.DEAD)
         if self._stopping.is_set():
             return False
@@ -319,7 +347,8 @@ class Supervision:
         """Make a call of all workers that have a process.
 
         Returns:
-            The answer of each that has answered within ASK_S, by its index.
+            The answer of each that has answered within ASK_S, by its index. One that is known not
+            to answer is not waited for.
         """
         answers: dict[int, Any] = {}
 
@@ -332,14 +361,39 @@ class Supervision:
 
         async with alone(trio.open_nursery()) as tasks:
             for worker in self._workers:
-                if worker.child is not None and worker.life.state is not State.STARTING:
+                if worker.child is None or worker.life.state is State.STARTING:
+                    continue
+                if worker.silence.is_noticed:
+                    self.unanswered += 1
+                else:
                     tasks.start_soon(ask_one, worker)
         return dict(sorted(answers.items()))
 
 
-async def _send_drain(child: "Child") -> None:
+async def _send_drain(_: Worker, child: "Child") -> None:
     with suppress(LinkLost):  # it is ending
         await child.link.send(Drain())
+
+
+async def _stop_unserved(worker: Worker, child: "Child") -> None:
+    """Stop a process that has no clients yet (WORK-19).
+
+    The signal ends it while it loads the app, when it reads nothing from its link.
+    """
+    log.info("%s has not served yet, and is told to end", worker)
+    child.terminate()
+    await _send_drain(worker, child)
+    with trio.move_on_after(UNSERVED_S):
+        await child.wait()
+        return
+    if worker.silence.has_begun:
+        return  # it serves all the same, and takes the time of its stages
+    with trio.move_on_after(END_S) as waiting:
+        with suppress(LinkLost):
+            await child.link.send(End())
+        await child.wait()
+    if waiting.cancelled_caught:
+        worker.kill("has not ended, though it has not served yet")
 
 
 async def _end(child: "Child") -> None:

@@ -14,8 +14,9 @@ from msgspec import Raw
 
 from trio_socketio.cluster.forwarding.internal import Internal, among_workers, find_internal
 from trio_socketio.cluster.workers.link import Link, LinkLost
+from trio_socketio.cluster.workers.orphan import OrphanWatch
 from trio_socketio.cluster.workers.process import GROUP_SIGNALS
-from trio_socketio.cluster.workers.role import Family
+from trio_socketio.cluster.workers.role import Family, longest_stop_s
 from trio_socketio.cluster.workers.shares import Share, Shares
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.codec.worker_messages import (
@@ -25,6 +26,8 @@ from trio_socketio.codec.worker_messages import (
     Count,
     Drain,
     Failed,
+    Ping,
+    Pong,
     Ready,
     decode_order,
     decode_place,
@@ -56,12 +59,14 @@ MAX_CALLS: Final = 16
 """The most calls of the parent that may wait for their answers."""
 _COUNT_S: Final = 1.0
 _SAY_S: Final = 1.0
+_UNSERVED_S: Final = 30.0
+"""How long a process without a parent may take to end if it has not served yet."""
 
 
 class WorkerRole:
     """The role of a process that serves clients for its parent.
 
-    It has 13 attributes: what its parent has told it, what it shares with others, and what it runs.
+    It has 14 attributes: what its parent has told it, what it shares with others, and what it runs.
 
     Args:
         told: the place of this worker, as its parent has put it into the environment.
@@ -92,10 +97,15 @@ class WorkerRole:
         self._share = Share(shares, place.index)
         self._secret = shares.secret
         self._link = Link(self._sock, MAX_ORDER_BYTES)
+        self._orphan = OrphanWatch(self._sock)
         self._metrics: EncodedMetrics | None = None
         self._server: Server | None = None
         self._serves = trio.Event()
         self._calls = 0
+
+    def watch_parent(self) -> None:
+        """End this process if its parent goes and the event loop does not notice."""
+        self._orphan.start()
 
     def find_internal(
         self, options: "ClusterOptions", credentials: "Credentials | None"
@@ -175,6 +185,9 @@ class WorkerRole:
                     order = decode_order(line)
                     if isinstance(order, Call):
                         tasks.start_soon(self._answer, program, order)
+                    elif isinstance(order, Ping):
+                        if not self._link.is_sending:  # otherwise the parent hears of us anyway
+                            tasks.start_soon(self._say_pong)
                     elif isinstance(order, Drain):
                         self._share.leave()
                         program.stop("told by the parent")
@@ -183,7 +196,12 @@ class WorkerRole:
         except RemoteProtocolError as error:
             log.error("the parent says what makes no sense: %s", error)
         self._share.leave()
+        self._orphan.noticed(_UNSERVED_S if self._server is None else longest_stop_s(self._server))
         program.stop("the parent has gone")  # WORK-15
+
+    async def _say_pong(self) -> None:
+        with suppress(LinkLost):  # then it stops soon
+            await self._link.send(Pong(), inf)  # as in _answer
 
     async def _answer(self, program: "Program", call: Call) -> None:
         self._calls += 1

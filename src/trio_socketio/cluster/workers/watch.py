@@ -1,0 +1,65 @@
+"""Watches whether workers answer: one whose app blocks its event loop serves nobody."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_socketio.cluster.workers.link import LinkLost
+from trio_socketio.codec.worker_messages import Ping
+from trio_socketio.protocol.worker_life import LOOK_S, Silence, Verdict
+
+if TYPE_CHECKING:
+    from trio_socketio.cluster.workers.link import Link
+    from trio_socketio.cluster.workers.record import Worker
+
+log = logging.getLogger(__name__)
+
+
+async def watch(
+    workers: Sequence["Worker"],
+    tasks: trio.Nursery,
+    max_blocked_s: float,
+    on_blocked: Callable[[int], None],
+) -> None:
+    """Ask all workers once a second whether they run, until cancelled.
+
+    Args:
+        workers: those that have served, and run, are asked.
+        tasks: for the questions, which a worker may not take at once.
+        max_blocked_s: a worker that has not answered for so long is killed; 0 means never.
+        on_blocked: called with the index of a worker that does not answer any more.
+    """
+    what_follows = (
+        f"it is killed after {max_blocked_s:g} s" if max_blocked_s else "it is left alone"
+    )
+    while True:
+        await trio.sleep(LOOK_S)
+        for worker in workers:
+            child, silence = worker.child, worker.silence
+            if child is None or not silence.has_begun:
+                continue
+            now = trio.current_time()
+            is_stopped = silence.is_noticed and child.is_stopped()
+            verdict = silence.look(now, is_stopped=is_stopped)
+            if verdict is Verdict.NOTICED:  # WORK-60
+                if child.is_stopped():
+                    why = "a signal or a debugger has stopped it, and it is left alone"
+                else:
+                    why = f"its app blocks it; {what_follows}"
+                log.error("%s has not answered for %.0f s: %s", worker, now - silence.heard_at, why)
+                worker.block(now)
+                on_blocked(worker.index)
+            elif verdict is Verdict.TOO_LONG:  # WORK-61
+                worker.kill(f"has not answered for {now - silence.heard_at:.0f} s")
+            if not silence.is_asked:
+                silence.is_asked = True
+                tasks.start_soon(_ask, child.link, silence)
+
+
+async def _ask(link: "Link", silence: Silence) -> None:
+    try:
+        await link.send(Ping())
+    except LinkLost:  # it takes nothing at the moment, or is ending
+        silence.is_asked = False
