@@ -297,14 +297,36 @@ def test_the_traceback_of_a_failing_app_is_there_for_who_asks(folder: Path) -> N
 # -- what it cannot do
 
 
-def test_a_port_that_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        line = refusal("serve", "--port", port)
-    assert line == (
-        f"trio-socketio: cannot listen on 127.0.0.1:{port}: another program has it; end that one, "
-        "or choose another port"
+@pytest.mark.req("CMD-13")
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(path))
+        local.listen()
+        port = other.getsockname()[1]
+        conf = tmp_path / "conf.toml"
+        conf.write_text(f"[listen]\nport = {port}\n")
+        address = f"127.0.0.1:{port}"
+        lines = [
+            refusal("serve", *arguments)
+            for arguments in (
+                ("--port", str(port)),
+                ("--config", str(conf)),
+                ("--port", "0", "--admin", address),
+                ("--port", "0", "--control", f"unix:{path}"),
+            )
+        ]
+    options = (
+        ("--port", address, "port"),
+        (f"{conf}: [listen] port", address, "port"),
+        ("--admin", address, "port"),
+        ("--control", path, "path"),
     )
+    assert lines == [
+        f"trio-socketio: {option}: cannot listen on {where}: another program has it; end that one, "
+        f"or choose another {what}"
+        for option, where, what in options
+    ]
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "192.0.2.1"])
@@ -499,7 +521,8 @@ async def test_serving_on_a_unix_socket(tmp_path: Path) -> None:
         assert answer.status == 200
         await http.aclose()
         line = await trio.to_thread.run_sync(refusal, "serve", "--unix", str(path))
-        assert line.endswith("another program has it; end that one, or choose another path")
+        told = "another program has it; end that one, or choose another path"
+        assert line.endswith(f"--unix: cannot listen on {path}: {told}")
         server.process.kill()
         await server.wait_end()
     assert path.exists()  # left by the one that was killed; the next takes its place

@@ -147,7 +147,7 @@ async def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> N
         async with serving("--control", control) as other:
             assert await other.wait_end() == 2
         (line,) = other.log
-        assert line.startswith("trio-socketio: cannot listen on ")
+        assert line.startswith("trio-socketio: --control: cannot listen on ")
         assert await server.end() == 0
 
 

@@ -116,7 +116,7 @@ def check_range(group: OptionGroup, name: str, least: float, most: float) -> Non
         raise OptionError(name, f"must be {least} to {most}, not {value}")
 
 
-_MOST_PORTS: Final = 65535
+MAX_PORT: Final = 65535
 
 
 def split_host_port(name: str, text: str) -> tuple[str, int]:
@@ -130,7 +130,7 @@ def split_host_port(name: str, text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         host = ""
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _MOST_PORTS):
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
         raise OptionError(
             name, f"expected HOST:PORT, such as 127.0.0.1:9100 or [::1]:9100, not {text!r}"
         )

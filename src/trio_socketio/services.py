@@ -1,6 +1,7 @@
 """The services of the program beside the server: control, identity, presence, admin, systemd."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,7 @@ from trio_socketio.runtime.endpoints import RenewableEndpoint
 from trio_socketio.state_services import StateServices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from ssl import SSLContext
 
     from trio_socketio.cluster.shared_presence import SharedPresence
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from trio_socketio.ops.systemd import Inherited, Systemd
     from trio_socketio.program_system import ProgramSystem
     from trio_socketio.reloading import Held
+    from trio_socketio.runtime.endpoints import Endpoint
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
 
@@ -58,7 +61,7 @@ _SHARE_LOBBY: Final = "serve an app (--app) or set [identity]: the lobby is for 
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 20 attributes, one for each service, and what they are made of.
+    It has 21 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -67,6 +70,7 @@ class Services:
         program_log: the log, whose drops are a metric.
         inherited: sockets that systemd has opened.
         systemd: is notified of the state of the server.
+        name_of: names an option, given its table and its name there, for an error.
         role: of this process. In a worker nothing listens here: the control socket and the admin
             port are those of its parent.
 
@@ -88,12 +92,14 @@ class Services:
         program_log: "Log",
         inherited: "Inherited",
         systemd: "Systemd",
+        name_of: Callable[[str, str], str],
         role: Role | None = None,
     ) -> None:
         self._role = role = role or Alone()
         self.endpoints: dict[str, list[RenewableEndpoint]] = {"control": [], "admin": []}
         self._server = server
         self._systemd = systemd
+        self._name_of = name_of
         self._held = held
         self._inherited = inherited
         self._refused = RefusedCallers()
@@ -321,7 +327,7 @@ class Services:
         if self._admin is not None and listens:
             options = self._held.configuration.admin
             found = admin_endpoints(options, self._inherited.admin, self._tls("admin"))
-            endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
+            endpoints = self.endpoints["admin"] = self._renewable(found, "admin")
             serve = partial(self._admin.serve, runtime, endpoints)
             at = await runtime.start_service("admin", serve, end=self._admin.end)
             tell_dashboard(self._server, dashboard_url(at, secure=self._tls("admin") is not None))
@@ -344,7 +350,7 @@ class Services:
             control = self._held.configuration.control
             tls, inherited = self._tls("control"), self._inherited.control
             found = open_endpoints(control, tls, inherited) if listens else []
-            endpoints = self.endpoints["control"] = list(map(RenewableEndpoint, found))
+            endpoints = self.endpoints["control"] = self._renewable(found, "control")
             run = partial(self._control.run, runtime, endpoints)
             await runtime.start_service("control", run, end=self._control.end)
         if self._cluster is not None:  # when operators can see that it waits
@@ -369,6 +375,10 @@ class Services:
             or bool(configuration.chat.namespaces)
             or configuration.rules != RulesOptions()
         )
+
+    def _renewable(self, endpoints: "Iterable[Endpoint]", table: str) -> list[RenewableEndpoint]:
+        option = self._name_of(table, "listen")
+        return [RenewableEndpoint(endpoint, option) for endpoint in endpoints]
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

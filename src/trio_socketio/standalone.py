@@ -202,11 +202,12 @@ class Program:
         if self.is_worker:
             inherited = _with_parent(self._role.inherited)
         certificate = self._held.certificates.get("listen")
-        self._endpoints = _endpoints(listen, certificate and certificate.context)
+        name_of = self._sources.name_to_set
+        self._endpoints = _endpoints(listen, certificate and certificate.context, name_of)
         node, role = configuration.cluster.node, self._role
         system = ProgramSystem(server, self, self._version, node, role)
         self._services = Services(
-            server, system, self._held, self._log, inherited, self._systemd, role
+            server, system, self._held, self._log, inherited, self._systemd, name_of, role
         )
         async with (
             role.opened(self, self._endpoints),
@@ -415,13 +416,16 @@ def _with_parent(purposes: Iterable[str]) -> Inherited:
 
 
 def _endpoints(
-    listen: "ListenOptions", context: "ssl.SSLContext | None"
+    listen: "ListenOptions", context: "ssl.SSLContext | None", name_of: Callable[[str, str], str]
 ) -> list[RenewableEndpoint]:
     if listen.fds:
         return [RenewableEndpoint(InheritedEndpoint(number, context)) for number in listen.fds]
     if listen.unix is not None:
-        return [RenewableEndpoint(UnixEndpoint(listen.unix, tls=context))]
-    return [RenewableEndpoint(TcpEndpoint(listen.host, listen.port, context))]
+        return [
+            RenewableEndpoint(UnixEndpoint(listen.unix, tls=context), name_of("listen", "unix"))
+        ]
+    tcp = TcpEndpoint(listen.host, listen.port, context)
+    return [RenewableEndpoint(tcp, name_of("listen", "port"))]
 
 
 def _url(address: Any, path: str, *, secure: bool) -> str:

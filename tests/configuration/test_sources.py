@@ -705,3 +705,20 @@ def test_no_text_of_a_variable_raises_anything_undocumented(
     settings, found = read_environment({variable: text}, TABLES)
     convert(settings, TABLES, found)
     assert len(found) <= 1 or all(variable in fault for fault in found)
+
+
+@pytest.mark.req("CMD-13")
+def test_an_option_is_named_as_whoever_sets_it_would_spell_it() -> None:
+    place: Place = ("listen", "port")
+    given: Settings = {place: Setting(1, "--port", "--port")}
+    variables = {f"{PREFIX}LISTEN__PORT": "1"}
+    flags = {place: "--port"}
+
+    def name(**sources: Any) -> str:
+        found = {"file": None, "environment": {}, "command_line": {}, "flags": flags} | sources
+        return Sources(**found).name_to_set(*place)
+
+    assert name() == name(command_line=given, file=Path("a.toml")) == "--port"
+    assert name(environment=variables) == f"{PREFIX}LISTEN__PORT"
+    assert name(file=Path("a.toml")) == "a.toml: [listen] port"
+    assert name(flags={}) == "[listen] port"

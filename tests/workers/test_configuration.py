@@ -58,16 +58,29 @@ def test_the_environment_may_give_a_number_or_a_word(text: str, value: object) -
     assert settings["workers", "count"].value == value
 
 
-@pytest.mark.req("WORK-40", "WORK-52")
+REDIS = ("--redis", "redis://127.0.0.1", "--workers")
+
+
+@pytest.mark.req("WORK-40", "WORK-52", "WORK-53")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (
-            ["--workers", "2", "--redis", "redis://127.0.0.1", "--config", "prefix.toml"],
+            [*REDIS, "2", "--config", "prefix.toml"],
             "and --workers contradict each other, because each worker needs a prefix of its own",
         ),
         (["--workers", "2"], "--workers: several workers need Redis, because without it neither"),
-        (["--workers", "0"], "'0' is not a whole number above zero"),
+        (["--workers", "0"], "'0' is neither a whole number above zero nor auto"),
+        (["--workers", "two"], "'two' is neither a whole number above zero nor auto"),
+        (
+            [*REDIS, "3", "--internal", "127.0.0.1:65534", "--cluster-secret-file", "x"],
+            "--internal: port 65534 leaves no port for worker 3 of 3, as each takes the next one: "
+            "choose 65533 or lower",
+        ),
+        (
+            [*REDIS, "2", "--internal", "127.0.0.1:0", "--config", "advertise.toml"],
+            "advertise.toml: [cluster] internal_advertise: port 65535 leaves no port for worker 2",
+        ),
         (["--workers", "257", "--redis", "redis://127.0.0.1"], "--workers: must be 1 to 256"),
     ],
 )
@@ -78,6 +91,9 @@ def test_what_cannot_be_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    (tmp_path / "advertise.toml").write_text(
+        '[cluster]\ninternal_advertise = "10.0.0.1:65535"\nsecret_files = ["x"]\n'
+    )
     (tmp_path / "prefix.toml").write_text('[engine]\nsid_prefix = "abcd"\n')
     monkeypatch.chdir(tmp_path)
     try:

@@ -407,14 +407,14 @@ async def test_workers_that_die_again_and_again_end_the_program(
     assert not any("Traceback" in line for line in process.log)
 
 
-@pytest.mark.req("WORK-20")
+@pytest.mark.req("WORK-20", "CMD-13")
 def test_a_taken_port_ends_the_start_before_anything_else(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         nowhere = f"redis://127.0.0.1:{free_port()}"  # for which it would wait
         done = run_cli("serve", "--port", port, "--workers", "2", "--redis", nowhere)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith(
-        "another program has it; end that one, or choose another port"
-    )
+    line = f"--port: cannot listen on 127.0.0.1:{port}: another program has it"
+    advice = "end that one, or choose another port"
+    assert done.stderr.splitlines()[-1] == f"trio-socketio: {line}; {advice}"
     assert "is started" not in done.stderr

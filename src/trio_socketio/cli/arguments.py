@@ -101,7 +101,11 @@ def workers(text: str) -> int | str:
     Raises:
         ArgumentTypeError: the text is neither.
     """
-    return text if text == "auto" else count(text)
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number above zero nor auto")
+    return int(text)
 
 
 def whole(text: str) -> int:

@@ -50,6 +50,13 @@ class Sources(NamedTuple):
                 return f"{variable}{bracket}{item}"
         return f"{'' if self.file is None else f'{self.file}: '}{in_table(table, name)}"
 
+    def name_to_set(self, table: str, name: str) -> str:
+        """Name an option as whoever sets it would spell it; without a file, that is its flag."""
+        found = self.name_of(table, name)
+        if self.file is None and found == in_table(table, name):
+            return self.flags.get((table, name), found)
+        return found
+
     def within(self, table: str, error: OptionError) -> ConfigurationError:
         """Replace the name of an option within its table by the name in its source."""
         return ConfigurationError(f"{self.name_of(table, error.option)}: {error.reason}")

@@ -7,6 +7,7 @@ from trio_socketio.cluster.workers.options import AUTO
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import Configuration, Place
+from trio_socketio.option_checks import MAX_PORT, split_host_port
 
 REDIS: Final[Place] = ("redis", "url")
 
@@ -44,7 +45,10 @@ def _faults_of_forwarding(configuration: Configuration, settings: Settings) -> I
 
 
 def _faults_of_workers(configuration: Configuration, settings: Settings) -> Iterator[str]:
-    """Yield an error if several workers lack Redis (WORK-40), or share a prefix (WORK-52)."""
+    """Yield what keeps several workers from running.
+
+    They lack Redis (WORK-40), share a prefix (WORK-52), or have not as many ports (WORK-53).
+    """
     number = configuration.workers.number
     if number == 1:
         return
@@ -55,6 +59,16 @@ def _faults_of_workers(configuration: Configuration, settings: Settings) -> Iter
             "each worker needs a prefix of its own, by which the others find its sessions: leave "
             "out sid_prefix"
         )
+    for option in ("internal", "internal_advertise"):  # WORK-53
+        address = getattr(configuration.cluster, option)
+        if address is not None and (port := split_host_port(option, address)[1]):
+            most = MAX_PORT - number + 1
+            if port > most:
+                yield (
+                    f"{settings['cluster', option].where}: port {port} leaves no port for worker "
+                    f"{MAX_PORT - port + 2} of {number}, as each takes the next one: choose "
+                    f"{most} or lower"
+                )
     if configuration.redis.url is None:
         auto = f" (auto is {number} here)" if configuration.workers.count == AUTO else ""
         redis = named_like(where, REDIS, "--redis")

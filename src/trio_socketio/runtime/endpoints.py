@@ -4,7 +4,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.runtime.listeners import open_tcp_listeners, open_unix_listener
+from trio_socketio.runtime.listeners import AddressTaken, open_tcp_listeners, open_unix_listener
 
 
 class Endpoint(Protocol):
@@ -178,10 +178,12 @@ class RenewableEndpoint:
 
     Args:
         endpoint: where to listen, and the first context.
+        option: the option that says where; it is named if another program listens there (CMD-13).
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, option: str = "") -> None:
         self._endpoint = endpoint
+        self._option = option
         self._tls = endpoint.tls
 
     @property
@@ -192,8 +194,16 @@ class RenewableEndpoint:
         """Use this context for every connection that is accepted from now on."""
         self._tls = tls
 
-    def listen(self) -> AbstractAsyncContextManager[list[socket.socket]]:
-        return self._endpoint.listen()
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[list[socket.socket]]:
+        async with AsyncExitStack() as stack:
+            try:
+                listeners = await stack.enter_async_context(self._endpoint.listen())
+            except AddressTaken as error:
+                if not self._option:
+                    raise
+                raise AddressTaken(f"{self._option}: {error}") from error
+            yield listeners
 
 
 @asynccontextmanager

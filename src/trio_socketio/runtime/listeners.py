@@ -59,14 +59,14 @@ async def open_tcp_listeners(host: str | Sequence[str], port: int) -> list[socke
         attempts_left -= 1
         try:
             return _listen_on_all(addresses, port)
-        except _PortTaken:
+        except AddressTaken:
             # Port 0: the one that the system chose for the first address is taken on another.
             if not attempts_left:
                 raise
 
 
-class _PortTaken(ConfigurationError):
-    """Another program listens on this port; another port may be free."""
+class AddressTaken(ConfigurationError):
+    """Another program listens on this port, or on this Unix socket; another one may be free."""
 
 
 def _listen_on_all(addresses: list[Address], port: int) -> list[socket.socket]:
@@ -114,7 +114,7 @@ def _listen(address: Address, port: int) -> socket.socket:
 def _complaint(address: Address, port: int, error: OSError) -> ConfigurationError:
     where = f"cannot listen on {address.show(port)}"
     if error.errno == errno.EADDRINUSE:
-        return _PortTaken(f"{where}: another program has it; end that one, or choose another port")
+        return AddressTaken(f"{where}: another program has it; end that one, or choose another port")
     if error.errno in _NOT_HERE:
         return ConfigurationError(f"{where}: {address.absence}")
     if error.errno == errno.EACCES and 0 < port < 1024:
@@ -187,8 +187,8 @@ def check_unix_path(path: Path) -> None:
         )
 
 
-def _taken(path: Path) -> ConfigurationError:
-    return ConfigurationError(
+def _taken(path: Path) -> AddressTaken:
+    return AddressTaken(
         f"cannot listen on {path}: another program has it; end that one, or choose another path"
     )
 

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _FULL: Final = b"refused full this node has as many connections as it may have\n"
 _FLUSH_S: Final = 1.0
+_OPTION: Final = "[cluster] internal"
 
 
 class Forwarding:
@@ -82,7 +83,7 @@ class Forwarding:
         self._place = place
         self._credentials = credentials = internal.credentials
         endpoint = TcpEndpoint(internal.host, internal.port, credentials.server)
-        self._endpoint = RenewableEndpoint(endpoint)
+        self._endpoint = RenewableEndpoint(endpoint, _OPTION)
         self._receive_request: Callable[[Request], None] | None = None
         self._incoming: Connections | None = None
         self._peers: Peers | None = None

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trio_socketio.cluster.forwarding.credentials import Credentials
 from trio_socketio.errors import OptionError
-from trio_socketio.option_checks import join_host_port, split_host_port
+from trio_socketio.option_checks import MAX_PORT, join_host_port, split_host_port
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.options import ClusterOptions
 
 _LOOPBACK: Final = "127.0.0.1"
-_MOST: Final = 65535
 
 
 class Internal(NamedTuple):
@@ -65,6 +64,6 @@ def _shift(option: str, address: str, worker: int) -> tuple[str, int]:
     host, port = split_host_port(option, address)
     if port:
         port += worker - 1
-    if port > _MOST:
+    if port > MAX_PORT:
         raise OptionError(option, f"leaves no port for worker {worker}: choose a lower one")
     return host, port
