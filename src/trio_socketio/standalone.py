@@ -222,7 +222,8 @@ class Program:
             serve = partial(role.serve, server, runtime, self._endpoints)
             async with trio.open_nursery() as nursery:
                 addresses: list[Any] = await nursery.start(serve)
-                if fitting.change:  # logged now, so that the error of an address stands alone
+                # Logged now, so that the error of an address stands alone. Workers tell their own.
+                if fitting.change and not self._role.family.workers:
                     # The default was not asked for, so lowering it is not worth a warning.
                     asked = wanted != ServerOptions().max_connections
                     log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)

@@ -300,12 +300,17 @@ async def test_workers_end_by_themselves_when_their_parent_is_killed(
 async def test_a_blocked_worker_is_replaced_and_does_not_outlive_its_parent(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    await trio.Path(tmp_path / "conf.toml").write_text("[workers]\nmax_blocked_s = 3\n")
+    await trio.Path(tmp_path / "conf.toml").write_text(
+        "[workers]\nmax_blocked_s = 3\n[connections]\nmax_connections = 10_000_000\n"
+    )
     more = ("--workers", "2", "--config", "conf.toml")
     async with (
         program(tmp_path, redis, *more) as (process, operator, port),
         AsyncExitStack() as stack,
     ):
+        limits = [line for line in process.log if "this process may open" in line]
+        assert limits, "each worker tells its own"
+        assert all(": worker " in line for line in limits)
         clients = await join_all(stack, port, 12)
         pids = await pids_of(clients)
         await clients[0].emit("block")
