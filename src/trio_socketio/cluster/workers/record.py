@@ -196,7 +196,7 @@ class Worker:
                 raise WorkerFault("it has ended")
             if self.silence.is_noticed:  # WORK-64
                 silent_s = trio.current_time() - self.silence.heard_at
-                raise WorkerFault(f"it does not answer, since {silent_s:.0f} s")
+                raise WorkerFault(f"it has not answered for {silent_s:.0f} s")
             raise WorkerFault(f"no answer within {timeout_s:g} s")
         if call.answer.fault:
             raise WorkerFault(call.answer.fault)

@@ -32,7 +32,7 @@ async def watch(
         on_blocked: called with the index of a worker that does not answer any more.
     """
     what_follows = (
-        f"it is killed after {max_blocked_s:g} s" if max_blocked_s else "it is left alone"
+        f"after {max_blocked_s:g} s it is killed" if max_blocked_s else "it is left alone"
     )
     while True:
         await trio.sleep(LOOK_S)
@@ -47,7 +47,7 @@ async def watch(
                 if child.is_stopped():
                     why = "a signal or a debugger has stopped it, and it is left alone"
                 else:
-                    why = f"its app blocks it; {what_follows}"
+                    why = f"its app seems to block it; {what_follows}"
                 log.error("%s has not answered for %.0f s: %s", worker, now - silence.heard_at, why)
                 worker.block(now)
                 on_blocked(worker.index)
