@@ -114,7 +114,9 @@ def _listen(address: Address, port: int) -> socket.socket:
 def _complaint(address: Address, port: int, error: OSError) -> ConfigurationError:
     where = f"cannot listen on {address.show(port)}"
     if error.errno == errno.EADDRINUSE:
-        return AddressTaken(f"{where}: another program has it; end that one, or choose another port")
+        return AddressTaken(
+            f"{where}: another program has it; end that one, or choose another port"
+        )
     if error.errno in _NOT_HERE:
         return ConfigurationError(f"{where}: {address.absence}")
     if error.errno == errno.EACCES and 0 < port < 1024:
