@@ -298,6 +298,7 @@ class Services:
         if self._cluster is not None:
             health.add(self._cluster.check_redis)
             health.add(self._cluster.check_name)
+            health.add_note(self._cluster.check_forwarding)
             for collector in cluster_collectors(self._cluster):
                 metrics.add(collector)
         control = self._control

@@ -24,12 +24,15 @@ from trio_socketio import Runtime, Server, ServerOptions, Session, Socket, TcpEn
 from trio_socketio.cluster.forwarding.credentials import Credentials
 from trio_socketio.cluster.forwarding.forwarding import Forwarding
 from trio_socketio.cluster.forwarding.internal import find_internal
+from trio_socketio.cluster.forwarding.pool import Times
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.runtime.options import ConnectionLimits
 
 SECRET: Final = b"secret of the cluster, 32 bytes."
 NAMES: Final = ("a", "b", "c")
+NO_TRIALS: Final = Times(soon_s=1e9)
+"""For tests that count what they do themselves."""
 _ANY_FILE: Final = ("secret",)  # it is not read here
 
 
@@ -90,6 +93,7 @@ class Nodes(dict[str, ForwardingNode]):
         max_connections: int = 1000,
         internal: str = "127.0.0.1:0",
         advertise: str | None = None,
+        times: Times = NO_TRIALS,
         task_status: trio.TaskStatus[ForwardingNode],
     ) -> None:
         redis = FakeRedis(self.bus)
@@ -107,6 +111,7 @@ class Nodes(dict[str, ForwardingNode]):
             ConnectionLimits(max_connections=max_connections),
             place,
             server.options.sid_prefix,
+            times,
         )
         async with AsyncExitStack() as stack:
             scope = stack.enter_context(trio.CancelScope())

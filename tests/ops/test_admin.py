@@ -75,6 +75,21 @@ async def test_readiness_says_why() -> None:
         assert (await program.scrape())["tsio_ready"] == 0
 
 
+@pytest.mark.req("OPS-50")
+@trio_test
+async def test_what_costs_only_some_clients_something_is_told_beside_ready() -> None:
+    async with operated(Server()) as program:
+        program.health.add_note(lambda: "")
+        assert (await program.get("/readyz")).text == "ready\n"
+        program.health.add_note(lambda: "a node is not reached")
+        answer = await program.get("/readyz")
+        assert (answer.status, answer.text) == (200, "ready\na node is not reached\n")
+        assert (await program.scrape())["tsio_ready"] == 1
+        program.health.add(lambda: "Redis is away")
+        answer = await program.get("/readyz")
+        assert (answer.status, answer.text) == (503, "Redis is away\n")
+
+
 @trio_test
 async def test_the_port_answers_while_the_server_starts() -> None:
     server, reached, go_on = Server(), trio.Event(), trio.Event()

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -94,7 +94,7 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 19 attributes: what it says about itself, its parts, and how far it has come. Of its 23
+    It has 20 attributes: what it says about itself, its parts, and how far it has come. Of its 23
     methods, half are for others: the control API, forwarding and operators.
 
     Args:
@@ -111,6 +111,8 @@ class ClusterNodes:
         ConfigurationError: no node can have this name.
 
     Attributes:
+        faults: says why requests cannot be passed on to the other nodes, by their names: empty text
+            if they can be, None if that is not known yet. Nothing is passed on to those left out.
         followers: are told of the nodes that come and go.
         host: the name of the machine that this node runs on.
         name: of this node.
@@ -133,6 +135,7 @@ class ClusterNodes:
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
         self.name = name
         self.reach = ("", "")
+        self.faults: Callable[[], Mapping[str, str | None]] = dict
         self.followers = Followers()
         self._redis = redis
         self._server = server
@@ -179,8 +182,14 @@ class ClusterNodes:
         """Return all nodes that live, in the order of their names; this one always among them."""
         now = trio.current_time()
         peers = self._machine.roster.peers.values()
-        others = (_show(peer.node, round(now - peer.heard_at, 3)) for peer in peers)
-        return sorted([_show(self._facts(), 0.0), *others], key=lambda one: one.name)
+        faults = self.faults()
+        shown = [_show(self._facts(), 0.0, "", is_reached=None)]
+        for peer in peers:
+            fault = faults.get(peer.node.name, "")
+            is_reached = not fault if fault is not None and peer.node.name in faults else None
+            heard_s = round(now - peer.heard_at, 3)
+            shown.append(_show(peer.node, heard_s, fault or "", is_reached=is_reached))
+        return sorted(shown, key=lambda one: one.name)
 
     def question(
         self, method: str, params: Any, to: Collection[str] | None = None
@@ -392,7 +401,7 @@ def name_process(pid: int, started_at_s: float) -> str:
     return f"{pid}-{round(started_at_s * 1e6)}"
 
 
-def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
+def _show(node: NodeFacts, last_heard_s: float, fault: str, *, is_reached: bool | None) -> NodeInfo:
     return NodeInfo(
         name=node.name,
         boot=node.boot,
@@ -405,6 +414,8 @@ def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
         last_heard_s=last_heard_s,
         parent=node.parent,
         workers=node.workers,
+        forwarding=is_reached,
+        forwarding_fault=fault,
     )
 
 

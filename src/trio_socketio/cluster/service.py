@@ -7,6 +7,7 @@ import trio
 
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
 from trio_socketio.cluster.forwarding.forwarding import Forwarding
+from trio_socketio.cluster.forwarding.peers import tell_faults
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.errors import ConfigurationError
@@ -129,6 +130,10 @@ class Cluster:
         if self.redis.connected:
             return ""
         return f"Redis: {self.redis.fault or 'connecting'}"
+
+    def check_forwarding(self) -> str:
+        """Return to which nodes no request can be passed on; empty text if to all (FWD-59)."""
+        return "" if self.forwarding is None else tell_faults(self.forwarding.faults())
 
     def check_name(self) -> str:
         """Return why this node is not one of the cluster; empty text if it is.

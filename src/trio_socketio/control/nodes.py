@@ -121,6 +121,8 @@ class Nodes(Protocol):
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A node: one server process.
 
+    It has 13 attributes, because it is all that operators are shown of it.
+
     Args:
         name: its name, which no other living node has.
         boot: names this incarnation of it; it has another one after a restart, and after it has
@@ -134,6 +136,9 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         last_heard_s: how long ago it was heard last; 0 for the node that answers.
         parent: the node whose worker it is; empty if it is none.
         workers: how many workers it has; it has no clients then.
+        forwarding: whether the node that answers can pass requests on to it, as it was tried last;
+            null if it was not tried yet, or if that node passes nothing on to it.
+        forwarding_fault: why that is not possible; empty if it is, or if it is not known.
     """
 
     name: str
@@ -147,6 +152,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_heard_s: float
     parent: str = ""
     workers: int = 0
+    forwarding: bool | None = None
+    forwarding_fault: str = ""
 
 
 class NodeList(msgspec.Struct, frozen=True, kw_only=True):

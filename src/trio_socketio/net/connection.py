@@ -6,6 +6,7 @@ call back: whatever goes wrong in them is deferred to the end of the turn.
 """
 
 import socket
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -48,12 +49,12 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 17 attributes and 39 methods, because three others drive it: the poller, the timetable,
+    It has 18 attributes and 39 methods, because three others drive it: the poller, the timetable,
     and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
     output of a turn is not a part of its own: every message would take one more call.
 
     Args:
-        owner: the group that the connection belongs to.
+        owner: the group that it belongs to.
         sock: connected and non-blocking; the connection closes it.
         address: the peer's address as text; empty for a Unix socket.
 
@@ -65,6 +66,7 @@ class Connection:
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
         on_end: stops reading when the peer sends no more; without it, the connection is lost then.
+        fault: the error by which it was lost; None if it has ended in another way.
     """
 
     secure: ClassVar[bool] = False
@@ -82,6 +84,7 @@ class Connection:
         "address",
         "backlog",
         "deadline_entry",
+        "fault",
         "life",
         "on_drained",
         "on_end",
@@ -100,14 +103,13 @@ class Connection:
         self._deadline = inf
         self._receiver: Receiver = NOBODY
         self._receive: Callable[[bytes], None] = NOBODY.receive_data
-        self.reading = ON
-        self._output = IDLE
+        self.reading, self._output = ON, IDLE
         self._out: list[bytes] = []  # written in this turn
-        self._out_bytes = 0
-        self._apart = 0  # the number of its pieces that are not packets
+        self._out_bytes = self._apart = 0  # its bytes; how many of its pieces are not packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
+        self.fault: OSError | None = None
 
     @property
     def closed(self) -> bool:
@@ -151,8 +153,8 @@ class Connection:
             data = self._sock.recv(READ_BYTES)
         except BlockingIOError:
             return False
-        except OSError:
-            self.lose("transport error")
+        except OSError as error:
+            self.lose("transport error", error)
             return False
         if data:
             self.traffic.bytes_in += len(data)
@@ -286,8 +288,8 @@ class Connection:
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.owner.poller.defer(lambda: self.lose("transport error"))
+        except OSError as error:
+            self.owner.poller.defer(partial(self.lose, "transport error", error))
             return
         if sent != len(data):
             self._wait_for_peer(memoryview(data)[sent:], progress=sent > 0)
@@ -378,10 +380,10 @@ class Connection:
         self._deadline = inf
         self.owner.poller.defer(lambda: self.lose(reason))
 
-    def lose(self, reason: str) -> None:
-        """Abort the connection, and tell its receiver the reason."""
+    def lose(self, reason: str, fault: OSError | None = None) -> None:
+        """Abort the connection, and tell its receiver the reason; a fault is kept, to be read."""
         if not self.closed:
-            receiver = self._receiver
+            receiver, self.fault = self._receiver, fault and fault.with_traceback(None)
             self.abort()
             receiver.connection_lost(reason)
 
@@ -431,9 +433,8 @@ class Connection:
         self.life = advance(self.life, event)
         self._receiver = NOBODY
         self._receive, self.on_end = NOBODY.receive_data, None
-        self.reading, self._output = OFF, SHUT
+        self.reading, self._output, self._deadline = OFF, SHUT, inf
         self.drop_output()
-        self._deadline = inf
         if self.backlog is not None:
             self.backlog.take()
             self.backlog.gives_up_at = inf

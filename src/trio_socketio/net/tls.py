@@ -65,9 +65,9 @@ class TlsConnection(Connection):
             pass
         except ssl.SSLZeroReturnError:
             self.lose("transport close")
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             self._send_records()  # the alert, which tells the peer why
-            self.lose("transport error")
+            self.lose("transport error", error)
             return
         self._send_records()
 

@@ -274,7 +274,8 @@ class AdminPort:
     def _answer_ready(self, request: "Request") -> None:
         """Answer whether the program is ready for clients, and if not, why (OPS-02)."""
         reasons = self._health.reasons()
-        _answer(request, 503 if reasons else 200, "\n".join(reasons) or "ready")
+        lines = reasons or ["ready", *self._health.notes()]  # OPS-50
+        _answer(request, 503 if reasons else 200, "\n".join(lines))
 
     # -- metrics
 

@@ -22,10 +22,19 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: list[Check] = []
+        self._notes: list[Check] = []
 
     def add(self, check: Check) -> None:
         """Add a check."""
         self._checks.append(check)
+
+    def add_note(self, check: Check) -> None:
+        """Add a check that leaves the program ready: what it returns is told beside that."""
+        self._notes.append(check)
+
+    def notes(self) -> list[str]:
+        """Return what is not as it should be, although the program is ready."""
+        return [note for check in self._notes if (note := check())]
 
     def reasons(self) -> list[str]:
         """Return the reasons why the program is not ready; none if it is ready."""

@@ -47,14 +47,16 @@ _HELLO: Final = re.compile(
     r"( .*)?"
 ).fullmatch
 _WELCOME: Final = re.compile(rf"welcome ([0-9]{{1,9}}) ([0-9a-f]{{32}}) {_MAC}").fullmatch
-_REFUSED: Final = re.compile(r"refused ([a-z]{1,20})(?: [ -~]*)?").fullmatch
+_REFUSED: Final = re.compile(r"refused ([a-z]{1,20})(?: ([ -~]*))?").fullmatch
 _REQUEST: Final = re.compile(
     rf"request {_MAC} ([1-9][0-9]{{0,8}}) ([0-9]{{1,9}}) ([cs]) ([-.:%_0-9A-Za-z]{{1,64}})"
 ).fullmatch
 _SIGNED: Final = re.compile(rf"(pulse|release) {_MAC}").fullmatch
 _ADDRESS: Final = re.compile(r"[-.:%_0-9A-Za-z]{1,64}").fullmatch
 
-_REASONS: Final = frozenset(("full", "malformed", "node", "proof", "version"))
+_REASONS: Final = frozenset(("full", "malformed", "node", "proof", "tls", "version"))
+_RECORD: Final = 0x16
+"""The first byte of a handshake of TLS."""
 
 
 class Refused(RemoteProtocolError):
@@ -165,7 +167,7 @@ class Dialer:
         refused = _REFUSED(text)
         if refused is not None:
             reason = refused[1] if refused[1] in _REASONS else "malformed"
-            raise Refused(reason, f"the other node refuses: {text[8:]}")
+            raise Refused(reason, f"it refuses: {refused[2] or refused[1]}")
         match = _WELCOME(text)
         if match is None:
             raise Refused("malformed", "the answer to hello is not a welcome")
@@ -349,6 +351,11 @@ class Answerer:
     def _take_line(self, buffer: bytes | bytearray, events: list[Event]) -> int:
         if self.state is State.BUSY and buffer[:8] != b"release "[: len(buffer)]:  # FWD-08
             raise Refused("malformed", "something came before the answer")
+        if self.state is State.OPENING and buffer[0] == _RECORD:  # FWD-53
+            raise Refused(
+                "tls",
+                "it speaks TLS, and this node does not: give all nodes internal_tls_cert, or none",
+            )
         end = buffer.find(b"\n", 0, MAX_LINE_BYTES)
         if end < 0:
             if len(buffer) >= MAX_LINE_BYTES:  # FWD-05

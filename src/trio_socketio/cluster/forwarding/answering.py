@@ -1,12 +1,14 @@
 """The connections of other nodes, and the requests that these pass on."""
 
 import secrets
+from ssl import SSLError
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request_head import MAX_HEAD_BYTES
+from trio_socketio.net.faults import explain_fault
 from trio_socketio.protocol.forwarding import (
     NONCE_BYTES,
     PULSE,
@@ -110,4 +112,15 @@ class Answering:
         self._http.receive_more()
 
     def connection_lost(self, reason: str) -> None:
+        if not self._machine.is_proven:  # FWD-53
+            self._owner.opening_refused(self._connection.address, self._explain_loss(reason))
         self._http.connection_lost(reason)
+
+    def _explain_loss(self, reason: str) -> Refused:
+        fault = self._connection.fault
+        if reason == "timeout":
+            return Refused("late", f"it has not proven within {OPENING_S:g} s that it is a node")
+        if isinstance(fault, SSLError):
+            return Refused("tls", explain_fault(fault))
+        words = "it has left before it had proven that it is a node"
+        return Refused("lost", words if fault is None else f"{words}: {explain_fault(fault)}")

@@ -9,17 +9,39 @@ REASONS: Final = {
     "draining": "this node takes no more of them, because it stops",
     "fence": "the lease of this node has ended",
     "full": "this node or the other one has as many connections as it may have",
-    "gone": "the other node cannot be reached, or was lost; if that is always so, see whether it "
-    "is reached at this address, and whether both nodes speak TLS, by one authority, or neither",
+    "gone": "the other node cannot be reached at this address, or was lost",
     "loop": "another node has passed it on already",
     "malformed": "the other side does not keep to the protocol",
     "node": "another node, or another process of that node, answers there",
     "proof": "the nodes have no secret in common; see [cluster] secret_files",
     "silent": "the other node is not heard",
+    "tls": "see [cluster] internal_tls_cert and internal_tls_ca: both nodes speak TLS, with "
+    "certificates of one authority, or neither does",
     "unknown": "no node that lives has this session",
     "version": "the other node speaks another version of forwarding",
 }
 """Why a request is not passed on, or got no answer: a word for statistics, and a sentence."""
+OPENING_REASONS: Final = {
+    "full": "this node has as many connections as it may have",
+    "late": "the other side has not proven in time that it is a node",
+    "lost": "the other side has left before it had proven that it is a node",
+    "malformed": "the other side does not keep to the protocol",
+    "node": "another node, or another process of this one, is meant",
+    "proof": "the nodes have no secret in common",
+    "tls": "one side speaks no TLS, or does not trust the certificate of the other one",
+    "version": "the other node speaks another version of forwarding",
+}
+"""Why a connection to the internal address is refused."""
+
+
+def explain(reason: str, cause: str) -> str:
+    """Say why something has failed.
+
+    Args:
+        reason: one of REASONS.
+        cause: what exactly has failed; empty if that is not known.
+    """
+    return f"{cause} ({REASONS[reason]})" if cause else REASONS[reason]
 
 
 class ForwardingCounts:
@@ -40,6 +62,6 @@ class ForwardingCounts:
         self.answered: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.taken: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.refused = dict.fromkeys(REASONS, 0)
-        self.openings_refused = dict.fromkeys(("full", "malformed", "node", "proof", "version"), 0)
+        self.openings_refused = dict.fromkeys(OPENING_REASONS, 0)
         self.requests = 0
         self.pipes = 0

@@ -12,7 +12,7 @@ from trio_socketio.cluster.forwarding.answering import Answering
 from trio_socketio.cluster.forwarding.counts import REASONS, ForwardingCounts, Kind
 from trio_socketio.cluster.forwarding.passage import has_body
 from trio_socketio.cluster.forwarding.peers import Peers
-from trio_socketio.cluster.forwarding.pool import Ground, bound_idle
+from trio_socketio.cluster.forwarding.pool import USUAL_TIMES, Ground, Times, bound_idle
 from trio_socketio.engine.handshake import is_websocket_upgrade
 from trio_socketio.engine.ids import SID_PREFIX_CHARACTERS, is_foreign_sid
 from trio_socketio.engine.server import new_node_name
@@ -47,7 +47,8 @@ _OPTION: Final = "[cluster] internal"
 class Forwarding:
     """Passes requests on to the nodes of their sessions, and answers those of other nodes.
 
-    It has 16 attributes: its options and parts, and what the server gives it to answer with.
+    It has 17 attributes: its options and parts, and what the server gives it to answer with. Of its
+    22 methods, half are for others: the server, connections of other nodes, and operators.
 
     Args:
         server: of this node.
@@ -56,6 +57,7 @@ class Forwarding:
         limits: on the connections of clients; the number of those between nodes has the same bound.
         place: which node opens new sessions; see ClusterOptions.
         sid_prefix: the 4 characters that the sids of this node start with; None means random ones.
+        times: when it is tried whether the other nodes can be reached.
 
     Attributes:
         counts: what has been passed on.
@@ -72,6 +74,7 @@ class Forwarding:
         limits: "ConnectionLimits",
         place: str = "local",
         sid_prefix: str | None = None,
+        times: Times = USUAL_TIMES,
     ) -> None:
         self.counts = ForwardingCounts()
         self.max_body_bytes = 0
@@ -81,6 +84,7 @@ class Forwarding:
         self._nodes = nodes
         self._internal = internal
         self._place = place
+        self._times = times
         self._credentials = credentials = internal.credentials
         endpoint = TcpEndpoint(internal.host, internal.port, credentials.server)
         self._endpoint = RenewableEndpoint(endpoint, _OPTION)
@@ -130,6 +134,7 @@ class Forwarding:
             self._credentials,
             max_idle,
             self._internal.within,
+            self._times,
         )
         self._peers = Peers(self._ground, self.prefix)
         async with (
@@ -142,6 +147,7 @@ class Forwarding:
             log.info("listening for other nodes on %s", self._nodes.reach[0])
             resolving.start_soon(self._peers.resolve_names)
             self._nodes.followers.add(self._peers)
+            self._nodes.faults = self.faults
             poller.fences.followers.append(self._pass_fence)
             try:
                 yield
@@ -164,6 +170,8 @@ class Forwarding:
             self._ground.credentials = credentials
         if credentials.server is not None and self._endpoint.tls is not None:
             self._endpoint.renew(credentials.server)
+        if self._peers is not None:
+            self._peers.doubt()
 
     def limit(self, limits: "ConnectionLimits") -> None:
         # Nodes are few, and each has many connections.
@@ -198,7 +206,7 @@ class Forwarding:
 
     def opening_refused(self, address: str, refused: "Refused") -> None:
         self.counts.openings_refused[refused.reason] += 1  # FWD-51
-        kind = "connections of other nodes refused"
+        kind = f"connections to the internal address refused ({refused.reason})"
         if self._ground is not None and self._ground.lines.admits(kind):
             log.warning(
                 "refused a connection to the internal address from %s: %s",
@@ -218,6 +226,15 @@ class Forwarding:
     @property
     def incoming_count(self) -> int:
         return len(self._incoming or ())
+
+    @property
+    def refused_as_full(self) -> int:
+        """How many connections of other nodes were refused because there were too many."""
+        return 0 if self._incoming is None else self._incoming.refused
+
+    def faults(self) -> dict[str, str | None]:
+        """Return why nothing can be passed on to the other nodes; see Peers."""
+        return {} if self._peers is None else self._peers.faults()
 
     def carried_bytes(self) -> dict[str, int]:
         """Return how many bytes have gone to other nodes, and come from them, on dialed links."""
@@ -287,7 +304,7 @@ class Forwarding:
         chosen, least = None, self._server.statistics().sessions
         now = trio.current_time()
         for peer in self._peers or ():
-            if peer.hearing.is_silent or now < peer.unfit_until:
+            if peer.hearing.is_silent or peer.trial.fault or now < peer.unfit_until:
                 continue
             node = self._nodes.find(peer.node.name)
             if node is None or node.state != "serving":

@@ -1,12 +1,15 @@
 """A connection to another node, which carries one request or pulse after the other."""
 
 from math import inf
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from trio_socketio.net.connection import Connection
-from trio_socketio.protocol.forwarding import MAX_LINE_BYTES, Dialer, Refused
+from trio_socketio.net.faults import explain_fault
+from trio_socketio.protocol.forwarding import MAX_LINE_BYTES, PULSE, Dialer, Refused
+from trio_socketio.protocol.hearing import SILENCE_S
 
 if TYPE_CHECKING:
     from trio_socketio.protocol.hearing import Hearing
@@ -26,8 +29,13 @@ class User(Protocol):
     def receive_answer(self, data: bytes, /) -> None:
         """Take bytes of the answer."""
 
-    def link_lost(self, reason: str, /) -> None:
-        """Note that there will be no answer; the reason is one of counts.REASONS."""
+    def link_lost(self, reason: str, cause: str = "", /) -> None:
+        """Note that there will be no answer.
+
+        Args:
+            reason: one of counts.REASONS.
+            cause: what exactly has failed; empty if that is not known.
+        """
 
 
 class Owner(Protocol):
@@ -42,6 +50,28 @@ class Owner(Protocol):
 
     def link_over(self, link: "Link", /) -> None:
         """Forget a link."""
+
+
+class _Proving:
+    """Uses a link that nobody waits for any more, when it is open.
+
+    Until something signed has come over it, the other node does not keep it, and counts it among
+    those of strangers.
+    """
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+
+    def link_opened(self, link: "Link") -> None:
+        self._link = link
+        link.send_pulse()
+
+    def receive_answer(self, data: bytes) -> None:
+        assert self._link is not None
+        self._link.receive_pulse(data)
+
+    def link_lost(self, reason: str, cause: str = "") -> None:
+        """Do nothing: nobody waits."""
 
 
 class Link:
@@ -83,6 +113,19 @@ class Link:
         self.connection.set_deadline(trio.current_time() + IDLE_S)
         self._owner.link_rests(self)
 
+    def send_pulse(self) -> None:
+        """Ask whether the other node is at work."""
+        self.connection.set_deadline(trio.current_time() + SILENCE_S)
+        self.connection.write(self.dialer.encode_pulse())
+
+    def receive_pulse(self, data: bytes) -> bool:
+        """End the use of the link by a pulse; return whether data is the answer to it."""
+        if data == PULSE:
+            self.rest()
+            return True
+        self.end()
+        return False
+
     def leave(self) -> None:
         """End the use of the link before there is an answer.
 
@@ -99,12 +142,12 @@ class Link:
         self.connection.abort()
         self._owner.link_over(self)
 
-    def fail(self, reason: str) -> None:
-        """Close the connection at once, and tell its user why."""
+    def fail(self, reason: str, cause: str = "") -> None:
+        """Close the connection at once, and tell its user why; see User.link_lost."""
         user = self.user
         self.end()
         if user is not None:
-            user.link_lost(reason)
+            user.link_lost(reason, cause)
 
     def receive_data(self, data: bytes) -> None:
         self._owner.hearing.heard = True
@@ -124,12 +167,9 @@ class Link:
             try:
                 self.dialer.receive_welcome(line)
             except Refused as error:
-                self.fail(error.reason)
+                self.fail(error.reason, str(error))
                 return
-            if self.user is None:
-                self.rest()
-            else:
-                self.use(self.user)
+            self.use(self.user or _Proving())
 
     def receive_more(self) -> None:
         """Do nothing: nothing is left."""
@@ -138,4 +178,16 @@ class Link:
         user, self.user = self.user, None
         self._owner.link_over(self)
         if user is not None:
-            user.link_lost("silent" if reason == "timeout" else "gone")
+            user.link_lost(*self._explain_loss(reason))
+
+    def _explain_loss(self, reason: str) -> tuple[str, str]:  # FWD-54
+        """Return the reason for statistics, and the cause, for User.link_lost."""
+        fault = self.connection.fault
+        if reason == "timeout":
+            return "silent", "" if self.dialer.is_open else f"no answer within {OPENING_S:g} s"
+        if fault is not None:
+            return "tls" if isinstance(fault, SSLError) else "gone", explain_fault(fault)
+        if self.dialer.is_open:
+            return "gone", ""
+        cause = "it closes the connection without a word"
+        return "gone", cause if self.connection.secure else f"{cause}; perhaps it speaks TLS"

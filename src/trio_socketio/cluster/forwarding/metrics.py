@@ -44,8 +44,18 @@ class ForwardingCollector(Collector):
         yield counter(
             "forwarding_openings_refused",
             "Connections to the internal address that were refused.",
-            counts.openings_refused,
+            {**counts.openings_refused, "full": self._forwarding.refused_as_full},
             "reason",
+        )
+        yield gauge(
+            "forwarding_possible",
+            "Whether requests can be passed on to another node, as it was tried last.",
+            {
+                name: int(not fault)
+                for name, fault in self._forwarding.faults().items()
+                if fault is not None
+            },
+            "node",
         )
         now = {"request": counts.requests, "websocket": counts.pipes}
         yield gauge("forwarding_open", "What is under way at other nodes now.", now, "kind")

@@ -49,8 +49,8 @@ class Peer(Protocol):
     def passage_over(self, passage: "Passage", /, *, answered: bool = False) -> None:
         """Forget a passage."""
 
-    def passage_failed(self, passage: "Passage", reason: str, /) -> None:
-        """Count and log that a passage has failed."""
+    def passage_failed(self, passage: "Passage", reason: str, cause: str, /) -> None:
+        """Count and log that a passage has failed; see link.User.link_lost."""
 
     def pipe_began(self, link: "Link", client: "Connection", /) -> None:
         """Note that a link and the connection of a client are one pipe."""
@@ -199,9 +199,9 @@ class Passage:
         if held:
             node.write(held)
 
-    def link_lost(self, reason: str) -> None:
+    def link_lost(self, reason: str, cause: str = "") -> None:
         self._link = None
-        self.fail(reason)
+        self.fail(reason, cause)
 
     # -- the end
 
@@ -218,10 +218,15 @@ class Passage:
         if link is not None:
             link.leave()
 
-    def fail(self, reason: str) -> None:
-        """Tell the client that its session is unknown, or end an answer that has begun."""
+    def fail(self, reason: str, cause: str = "") -> None:
+        """Tell the client that its session is unknown, or end an answer that has begun.
+
+        Args:
+            reason: one of counts.REASONS.
+            cause: what exactly has failed; empty if that is not known.
+        """
         self.abort()
-        self._peer.passage_failed(self, reason)
+        self._peer.passage_failed(self, reason, cause)
         request = self.request
         request.on_abort = None
         if self._has_begun:

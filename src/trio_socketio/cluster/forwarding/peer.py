@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.cluster.forwarding.counts import REASONS
+from trio_socketio.cluster.forwarding.counts import explain
 from trio_socketio.cluster.forwarding.passage import Gate, Passage
 from trio_socketio.cluster.forwarding.pool import Address, DialFailed, Ground, Pool
 from trio_socketio.cluster.forwarding.pulse import Pulse
+from trio_socketio.cluster.forwarding.trial import Trial
 from trio_socketio.protocol.hearing import Hearing
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ has the fewest sessions for that very reason, and would be given every newcomer.
 class Peer:
     """Another node.
 
-    It has 22 methods, because passages, pipes, the pool and the deadlines each call some of them.
+    It has 13 attributes and 22 methods, because passages, pipes, the pool and the deadlines each
+    need some of them.
 
     Args:
         ground: what all peers share.
@@ -44,6 +46,7 @@ class Peer:
         is_missing: whether the other nodes may not know it any more, because Redis is away.
         node: what it has told about itself, when it came.
         pool: the connections to it that are no pipes.
+        trial: says whether requests can be passed on to it.
         pipes: the connection to it of each WebSocket that leads there, by that of its client.
         placed: how many handshakes it was given since it last told how many sessions it has.
         unfit_until: until when it opens no sessions for this node, because a request has failed.
@@ -62,6 +65,7 @@ class Peer:
         self._passages: dict[Passage, None] = {}
         self._told = node
         self._pulse = Pulse(self.pool)
+        self.trial = Trial(ground, node, self.pool)
 
     @property
     def is_draining(self) -> bool:
@@ -99,7 +103,7 @@ class Peer:
         try:
             return self.pool.take(passage)
         except DialFailed as error:
-            passage.fail(error.reason)
+            passage.fail(error.reason, error.cause)
             return None
 
     def passage_over(self, passage: Passage, *, answered: bool = False) -> None:
@@ -110,10 +114,11 @@ class Peer:
             counts.requests -= 1
             counts.answered[passage.kind] += answered
 
-    def passage_failed(self, passage: Passage, reason: str) -> None:
+    def passage_failed(self, passage: Passage, reason: str, cause: str) -> None:
         ground = self._ground
         ground.counts.refused[reason] += 1
         self.unfit_until = trio.current_time() + UNFIT_S
+        self.trial.doubt()
         kind = f"requests for node {self.node.name} that failed"
         if ground.lines.admits(kind):
             log.warning(
@@ -121,7 +126,7 @@ class Peer:
                 passage.kind,
                 self.node.name,
                 self.node.internal,
-                REASONS[reason],
+                explain(reason, cause),
                 extra={"fields": {"refusal": kind}},
             )
 
@@ -185,6 +190,7 @@ class Peer:
 
     def leave(self, reason: str) -> None:
         """End all that leads to this peer, for good."""
+        self.trial.end()
         self.pool.close()
         self.end(reason)
         self._ground.links.deadlines.forget(self)

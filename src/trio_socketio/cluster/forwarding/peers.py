@@ -11,7 +11,7 @@ from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.pool import Address, Ground
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from trio_socketio.codec.node_messages import NodeFacts
 
@@ -20,6 +20,17 @@ log = logging.getLogger(__name__)
 LOOK_UP_S: Final = 5.0
 """How long the look-up of a name may take."""
 RETRY_S: Final = 5.0
+
+_MOST_NAMES: Final = 5
+_SAME_PREFIX: Final = "another node has the same sid_prefix"
+_NO_ADDRESS: Final = (
+    "it does not listen for other nodes; start it with --internal too, or see to it that the "
+    "balancer is sticky"
+)
+_LOOPBACK: Final = (
+    "is a loopback address of another machine; give that node an --internal, or an "
+    "internal_advertise, by which this machine reaches it"
+)
 
 
 class Peers:
@@ -39,6 +50,7 @@ class Peers:
         self._prefix = prefix
         self._peers: dict[str, Peer] = {}  # by the name of the node
         self._unresolved: dict[str, NodeFacts] = {}  # by their names; their hosts are to be found
+        self._outside: dict[str, str] = {}  # nodes that nothing can lead to, and why
         self._has_names = trio.Event()
 
     def __iter__(self) -> "Iterator[Peer]":
@@ -48,27 +60,62 @@ class Peers:
         """Whether requests can be passed on to a peer."""
         return self.routes.get(peer.node.sid_prefix) is peer
 
+    def faults(self) -> dict[str, str | None]:
+        """Return why nothing can be passed on to the other nodes, by their names.
+
+        Empty text means that it can, and None that it is not known yet.
+        """
+        found: dict[str, str | None] = dict.fromkeys(self._unresolved)
+        found.update(self._outside)
+        for name, peer in self._peers.items():
+            found[name] = peer.trial.fault if self.leads_to(peer) else _SAME_PREFIX
+        return found
+
+    def doubt(self) -> None:
+        """Try soon whether the nodes still know one another."""
+        for peer in self:
+            peer.trial.doubt()
+
     def node_came(self, node: "NodeFacts") -> None:
         """Take a node in."""
         self._unresolved.pop(node.name, None)
+        self._outside.pop(node.name, None)
         before = self._peers.get(node.name)
         if before is not None:  # Redis was away, and the node may be the same
             if _is_same(before.node, node):
                 before.node, before.is_missing = node, False
                 return
             self._drop(before)
-        if not (node.internal and node.sid_prefix):
+        if self._ground.within not in ("", node.parent) or node.workers:
+            # WORK-50: the workers of another program have another secret. A parent has no sessions.
             return
-        if self._ground.within not in ("", node.parent):
-            return  # WORK-50: the workers of another program have another secret
+        if not (node.internal and node.sid_prefix):
+            self._leave_out(node, _NO_ADDRESS)  # FWD-58
+            return
         address = read_address(node.internal)
         if node.host != self._ground.host and _is_loopback(address):
-            return  # FWD-52: it means other workers on its own machine
+            # FWD-52: it means other workers on its own machine
+            self._leave_out(node, f"{node.internal} {_LOOPBACK}")
+            return
         if address is None:
             self._unresolved[node.name] = node
             self._has_names.set()
         else:
             self._add(node, address)
+
+    def _leave_out(self, node: "NodeFacts", fault: str) -> None:
+        """Note and tell why nothing can be passed on to a node."""
+        before = self._outside.get(node.name)
+        self._outside[node.name] = fault
+        kind = "nodes to which requests cannot be passed on"
+        if fault != before and self._ground.lines.admits(kind):
+            log.warning(
+                "requests cannot be passed on to node %r of host %s: %s",
+                node.name,
+                node.host,
+                fault,
+                extra={"fields": {"refusal": kind, "node": node.name}},
+            )
 
     def _add(self, node: "NodeFacts", address: Address) -> None:
         self._peers[node.name] = Peer(self._ground, node, address)
@@ -83,6 +130,7 @@ class Peers:
                 kept for as long as it can be reached.
         """
         self._unresolved.pop(node.name, None)  # nothing leads to it yet, and it may come back
+        self._outside.pop(node.name, None)
         peer = self._peers.get(node.name)
         if peer is None or not _is_same(peer.node, node):
             return
@@ -107,8 +155,13 @@ class Peers:
             self._has_names = trio.Event()
             for node in tuple(self._unresolved.values()):
                 address = await _look_up(node)
-                if self._unresolved.get(node.name) is node and address is not None:
+                if self._unresolved.get(node.name) is not node:  # it has gone meanwhile
+                    continue
+                if isinstance(address, str):
+                    self._leave_out(node, address)
+                else:
                     del self._unresolved[node.name]
+                    self._outside.pop(node.name, None)
                     self._add(node, address)
             if self._unresolved:
                 await trio.sleep(RETRY_S)
@@ -135,6 +188,20 @@ class Peers:
                 )
         elif peers:
             self.routes[prefix] = peers[0]
+
+
+def tell_faults(faults: "Mapping[str, str | None]") -> str:
+    """Return to which nodes nothing can be passed on, in a line; empty if there are none.
+
+    Args:
+        faults: see Peers.faults.
+    """
+    names = sorted(name for name, fault in faults.items() if fault)
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    told = ", ".join(map(repr, names[:_MOST_NAMES]))
+    return f"requests cannot be passed on to the nodes {told}{more}; see system.nodes"
 
 
 def _is_same(one: "NodeFacts", other: "NodeFacts") -> bool:
@@ -166,20 +233,16 @@ def _split(internal: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _look_up(node: "NodeFacts") -> Address | None:
-    """Return the first address of the host that a node has told; None if it is not found."""
+async def _look_up(node: "NodeFacts") -> Address | str:
+    """Return the first address of the host that a node has told, or why it is not found."""
     host, port = _split(node.internal)
     try:
         with trio.fail_after(LOOK_UP_S):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, trio.TooSlowError) as error:
-        log.warning(
-            "the internal address of node %r, %s, is not found: %s; looking again in %g s",
-            node.name,
-            node.internal,
-            error,
-            RETRY_S,
-        )
-        return None
+    except trio.TooSlowError:
+        return f"{node.internal} is not found: no answer within {LOOK_UP_S:g} s"
+    except (OSError, UnicodeError) as error:  # FWD-54
+        words = error.strerror if isinstance(error, OSError) else None
+        return f"{node.internal} is not found: {words or error}"
     family, _, _, _, address = found[0]
     return family, address

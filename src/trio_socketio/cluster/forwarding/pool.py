@@ -1,9 +1,10 @@
 """The connections to one other node: they are dialed when one is needed, and kept for a while."""
 
 import errno
+import os
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trio_socketio.cluster.forwarding.link import Link, User
 from trio_socketio.cluster.nodes import name_process
@@ -36,6 +37,25 @@ def bound_idle(max_connections: int) -> int:
     return max(1, min(_MAX_IDLE, max_connections // _IDLE_SHARE))
 
 
+class Times(NamedTuple):
+    """When it is tried whether other nodes can be reached.
+
+    Args:
+        soon_s: within this time after a node has come, and after a request has failed.
+        again_s: after a trial that has failed; the time doubles with each one.
+        most_s: the longest of these times.
+        well_s: after a trial that has succeeded.
+    """
+
+    soon_s: float = 1.0
+    again_s: float = 5.0
+    most_s: float = 60.0
+    well_s: float = 300.0
+
+
+USUAL_TIMES: Final = Times()
+
+
 class Ground:
     """What all peers of a node share.
 
@@ -48,6 +68,7 @@ class Ground:
         credentials: prove that this is a node.
         max_idle: how many connections are kept that carry nothing.
         within: the node whose workers alone are peers; empty if all nodes are.
+        times: when it is tried whether the other nodes can be reached.
 
     Attributes:
         idle: how many there are.
@@ -64,6 +85,7 @@ class Ground:
         credentials: "Credentials",
         max_idle: int,
         within: str = "",
+        times: Times = USUAL_TIMES,
     ) -> None:
         self.name = name
         self.host = host
@@ -73,6 +95,7 @@ class Ground:
         self.credentials = credentials
         self.max_idle = max_idle
         self.within = within
+        self.times = times
         self.idle = 0
         self.is_draining = False
 
@@ -82,11 +105,13 @@ class DialFailed(Exception):
 
     Args:
         reason: one of counts.REASONS.
+        cause: what exactly has failed; empty if that is not known.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cause: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cause = cause
 
 
 class Pool:
@@ -120,11 +145,16 @@ class Pool:
             DialFailed: it says why.
         """
         if not self._idle:
-            return self._dial(user)
+            return self.dial(user)
         self._ground.idle -= 1
         return self._idle.pop()
 
-    def _dial(self, user: User) -> Link:
+    def dial(self, user: User) -> Link:
+        """Return a link that is not open yet and has its user.
+
+        Raises:
+            DialFailed: it says why.
+        """
         ground, node = self._ground, self._node
         connection = self._connect()
         if connection is None:
@@ -156,7 +186,7 @@ class Pool:
             code = errno.EADDRNOTAVAIL
         if code not in _CONNECTING:
             sock.close()
-            raise DialFailed("gone")
+            raise DialFailed("gone", os.strerror(code))  # FWD-54
         try:
             return links.accept(sock, where[0], self._ground.credentials.client)
         except (OSError, MemoryError) as error:  # it has closed the socket
@@ -182,7 +212,7 @@ class Pool:
             link.end()
 
     def fail(self, reason: str) -> None:
-        """Close all connections, and tell their users why."""
+        """Close all connections, and tell their users why, with one of counts.REASONS."""
         for link in tuple(self._links):
             link.fail(reason)
 

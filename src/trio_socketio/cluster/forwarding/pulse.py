@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from trio_socketio.cluster.forwarding.pool import DialFailed, Pool
-from trio_socketio.protocol.forwarding import PULSE
-from trio_socketio.protocol.hearing import SILENCE_S
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.forwarding.link import Link
@@ -38,18 +34,14 @@ class Pulse:
 
     def link_opened(self, link: "Link") -> None:
         self._link = link
-        link.connection.set_deadline(trio.current_time() + SILENCE_S)
-        link.connection.write(link.dialer.encode_pulse())
+        link.send_pulse()
 
     def receive_answer(self, data: bytes) -> None:
         assert self._link is not None
         self._is_under_way = False
-        if data == PULSE:
-            self._link.rest()
-        else:
-            self._link.end()
+        self._link.receive_pulse(data)
 
-    def link_lost(self, reason: str) -> None:
+    def link_lost(self, reason: str, cause: str = "") -> None:
         """Have the next pulse go over a new connection.
 
         Whatever is between two nodes may have forgotten the connections that carry nothing, and TCP
