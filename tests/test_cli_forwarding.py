@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from trio.testing import trio_test
 
 from tests.cli_process import ServingProcess, serving
@@ -33,6 +34,7 @@ from trio_socketio.errors import OptionError
 from trio_socketio.reloading import Held, plan, put_into
 
 SECRET = "0123456789abcdef0123456789abcdef"
+EVERYWHERE = ("0.0.0.0", "::", "0:0::0", "all", "0")
 UNKNOWN = {"code": 1, "message": "Session ID unknown"}
 APP = """
 from trio_socketio import Server
@@ -61,6 +63,11 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "first").write_text(SECRET)
     (tmp_path / "second").write_text(SECRET[::-1] + "\n")
     (tmp_path / "config.toml").write_text('[cluster]\nsecret_files = ["first"]\n')
+    for number, host in enumerate(EVERYWHERE):
+        advertised = f"[{host}]:4100" if ":" in host else f"{host}:4100"
+        (tmp_path / f"advertise-{number}.toml").write_text(
+            f'[cluster]\ninternal_advertise = "{advertised}"\n'
+        )
     return tmp_path
 
 
@@ -184,7 +191,7 @@ async def test_a_node_that_stands_still_and_then_dies(redis: RedisServer, folder
         await websocket.aclose()
 
 
-@pytest.mark.req("FWD-40", "FWD-41", "FWD-43", "FWD-46")
+@pytest.mark.req("FWD-40", "FWD-41", "FWD-43", "FWD-46", "FWD-60")
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -205,6 +212,17 @@ async def test_a_node_that_stands_still_and_then_dies(redis: RedisServer, folder
             ["--redis", "redis://h", "--internal", "all:1", "--cluster-secret-file", "first"],
             "internal_advertise",
         ),
+        *(
+            (
+                [
+                    *("--redis", "redis://h", "--internal", "0.0.0.0:1"),
+                    *("--cluster-secret-file", "first", "--config", f"advertise-{number}.toml"),
+                ],
+                f"{host} is no address to connect to: name the one by which the other nodes reach",
+            )
+            for number, host in enumerate(EVERYWHERE)
+        ),
+        (["--redis", "redis://h", "--internal", "::0:1"], "--internal: expected HOST:PORT"),
         (["--redis", "redis://h", "--internal", "here"], "--internal: expected HOST:PORT"),
         (
             ["--redis", "redis://h", "--internal", "h:1", "--cluster-secret-file", "none"],
@@ -242,6 +260,30 @@ def test_secrets_have_to_be_secrets(tmp_path: Path) -> None:
         options = ClusterOptions(internal="127.0.0.1:0", secret_files=files)
         with pytest.raises(OptionError, match=line):
             read_credentials(options)
+
+
+@pytest.mark.req("FWD-61")
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca")
+    issued, other = ca.issue_cert("a"), ca.issue_cert("b")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    other.private_key_pem.write_to_path(tmp_path / "other.key")
+    (tmp_path / "nothing").write_text("nothing")
+    for key, option, line in (
+        (None, "internal_tls_cert", "cert holds no private key: name the file that does with inte"),
+        ("other.key", "internal_tls_key", "other.key is not the key of "),
+        ("nothing", "internal_tls_cert", "cert cannot be used with the key .*nothing: expected a"),
+    ):
+        options = ClusterOptions(
+            internal="127.0.0.1:0",
+            internal_tls_cert=tmp_path / "cert",
+            internal_tls_key=None if key is None else tmp_path / key,
+            internal_tls_ca=tmp_path / "ca",
+        )
+        with pytest.raises(OptionError, match=line) as caught:
+            read_credentials(options)
+        assert caught.value.option == option
 
 
 @pytest.mark.req("FWD-43", "FWD-42")

@@ -18,6 +18,7 @@ import trio
 from trio_socketio.app import App, load_app
 from trio_socketio.cluster.workers.role import ALONE, Alone, Role
 from trio_socketio.configuration.checks import find_idle
+from trio_socketio.configuration.exposed import find_exposed
 from trio_socketio.configuration.loading import Loaded, Sources, load
 from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.tokens import TokenTable
@@ -94,6 +95,8 @@ def load_program(
     for warning in find_idle(
         program.configuration, loaded.settings, sources.flags, sources.inherited
     ):
+        log.warning("%s", warning)
+    for warning in find_exposed(program.configuration):
         log.warning("%s", warning)
     return program
 

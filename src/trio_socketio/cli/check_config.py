@@ -8,6 +8,7 @@ from pathlib import Path
 from trio_socketio.cli.arguments import print_out
 from trio_socketio.codec.control_characters import escape
 from trio_socketio.configuration.checks import find_idle, find_unserved
+from trio_socketio.configuration.exposed import find_exposed
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES
@@ -21,7 +22,7 @@ DESCRIPTION = (
 )
 EPILOG = (
     "Exit codes: 0 if the configuration can be used, with a warning for each option that has no "
-    "effect; 2 if not, with a line for each error."
+    "effect, and for each secret that every user can read; 2 if not, with a line for each error."
 )
 
 
@@ -44,6 +45,6 @@ def run(asked: argparse.Namespace) -> int:
         return 2
     configuration = loaded.configuration
     idle = find_idle(configuration, loaded.settings, {})
-    for warning in (*idle, *find_unserved(configuration)):
+    for warning in (*idle, *find_unserved(configuration), *find_exposed(configuration)):
         print(f"trio-socketio: warning: {escape(warning)}", file=sys.stderr)
     return print_out(effective_text(configuration, loaded.settings, TABLES))

@@ -1,6 +1,7 @@
 """The options of a node of a cluster."""
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,6 @@ PLACES: Final = ("local", "least")
 """Which node opens the session of a client that has none."""
 MAX_SECRETS: Final = 3
 
-_WILDCARDS: Final = ("0.0.0.0", "::", "all")
 _NAME: Final = re.compile(NODE_NAME).match
 _KEY: Final = re.compile(r"[!-~]{1,64}").fullmatch
 
@@ -108,15 +108,21 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
             OptionError: it says what to do.
         """
         if self.internal_advertise is not None:
-            _, port = split_host_port("internal_advertise", self.internal_advertise)
+            host, port = split_host_port("internal_advertise", self.internal_advertise)
             if not port:
                 raise OptionError("internal_advertise", "needs a port that is not 0")
+            if _is_everywhere(host):  # FWD-60
+                raise OptionError(
+                    "internal_advertise",
+                    f"{host} is no address to connect to: name the one by which the other nodes "
+                    "reach this one, such as 10.0.0.11:4100",
+                )
         if self.internal is None:
             if self.internal_advertise is not None:
                 raise OptionError("internal_advertise", "has no effect without internal")
             return
         host, _ = split_host_port("internal", self.internal)
-        if host in _WILDCARDS and self.internal_advertise is None:
+        if _is_everywhere(host) and self.internal_advertise is None:
             raise OptionError(
                 "internal",
                 f"listens on every address, and other nodes have to be told one: name it in "
@@ -128,3 +134,11 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
                 "lets others pass on requests of clients, so nodes have to prove that they are "
                 "nodes: give secret_files, or internal_tls_cert and internal_tls_ca",
             )
+
+
+def _is_everywhere(host: str) -> bool:
+    """Whether a host stands for all addresses of a machine."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return host in ("all", "0")  # the latter is 0.0.0.0 to the system

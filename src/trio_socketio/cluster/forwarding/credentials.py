@@ -87,11 +87,30 @@ def _create_context(options: "ClusterOptions", protocol: int) -> ssl.SSLContext:
             options.internal_tls_cert, options.internal_tls_key, password=lambda: ""
         )
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise OptionError(
-            "internal_tls_cert", f"cannot be used with internal_tls_key: {error}"
-        ) from None
+        raise _explain(options, options.internal_tls_cert, error) from None
     try:
         context.load_verify_locations(options.internal_tls_ca)
     except (ssl.SSLError, OSError, ValueError) as error:
         raise OptionError("internal_tls_ca", f"cannot be used: {error}") from None
     return context
+
+
+def _explain(options: "ClusterOptions", cert: Path, error: Exception) -> OptionError:
+    """Say why a certificate and its key cannot be used, as OpenSSL calls most of it "PEM lib"."""
+    key = options.internal_tls_key
+    if key is None and b"PRIVATE KEY-----" not in cert.read_bytes():  # FWD-61
+        return OptionError(
+            "internal_tls_cert",
+            f"{cert} holds no private key: name the file that does with internal_tls_key, or put "
+            "the key into this one as well",
+        )
+    reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        return OptionError("internal_tls_key", f"{key or cert} is not the key of {cert}")
+    if isinstance(error, ssl.SSLError):
+        return OptionError(
+            "internal_tls_cert",
+            f"{cert} cannot be used{f' with the key {key}' if key else ''}: expected a certificate "
+            f"and an unencrypted private key in PEM form ({reason or error})",
+        )
+    return OptionError("internal_tls_cert", f"cannot be used with internal_tls_key: {error}")
