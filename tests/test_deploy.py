@@ -285,6 +285,10 @@ async def scrape(folder: Path, more: str) -> dict[str, set[str]]:
         async with open_client(await program.wait_port()) as client:
             await client.connect()
         text = (await get(admin, "/metrics")).text
+        with trio.fail_after(20):  # workers are found, and tried, after the start
+            while "[workers]" in more and "tsio_forwarding_possible{" not in text:
+                await trio.sleep(0.2)
+                text = (await get(admin, "/metrics")).text
     families = {name: set[str]() for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
     for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE):
         families.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
@@ -297,7 +301,8 @@ async def test_alerts_and_dashboard_ask_for_metrics_that_exist(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     families = await scrape(
-        tmp_path / "a", f'[redis]\nurl = "{redis_server.tcp_url}"\n[cluster]\nnode = "a"\n'
+        tmp_path / "a",
+        f'[redis]\nurl = "{redis_server.tcp_url}"\n[cluster]\nnode = "a"\n[workers]\ncount = 2\n',
     )
     alone = await scrape(tmp_path / "b", '[state]\nfolder = "state"\n')
     for name, labels in alone.items():

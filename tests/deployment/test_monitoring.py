@@ -103,6 +103,42 @@ HAPPENING: dict[str, tuple[list[dict[str, str]], str]] = {
     "SocketIOPresenceLate": ([series("tsio_presence_webhook_lag_seconds", "90+0x30")], "8m"),
     "SocketIONamespacesUnusable": ([series("tsio_namespaces_unserved", "1+0x30")], "8m"),
     "SocketIONamespacesOutdated": ([series("tsio_namespaces_current", "0+0x30")], "8m"),
+    "SocketIONodeOutOfReach": (
+        [
+            series("tsio_forwarding_possible", "1+0x4 0+0x30", node="b"),
+            series("tsio_forwarding_possible", "1+0x40", node="c"),
+        ],
+        "8m",
+    ),
+    "SocketIONotPassedOn": (
+        [
+            series("tsio_forwarding_refused_total", "0+60x30", reason="gone"),
+            series("tsio_forwarding_refused_total", "0+60x30", reason="unknown"),
+        ],
+        "12m",
+    ),
+    "SocketIOInternalRefused": (
+        [
+            series("tsio_forwarding_openings_refused_total", "0+0x4 1+0x30", reason="proof"),
+            series("tsio_forwarding_openings_refused_total", "0+9x30", reason="lost"),
+        ],
+        "8m",
+    ),
+    "SocketIOWorkerDied": (
+        [
+            series("tsio_worker_restarts_total", "0+0x4 1+0x30", reason="signal"),
+            series("tsio_worker_restarts_total", "0+0x4 1+0x30", reason="asked"),
+        ],
+        "8m",
+    ),
+    "SocketIOWorkerMissing": (
+        [
+            series("tsio_workers", "0+0x2 1 0+0x30", state="waiting"),
+            series("tsio_workers", "0+0x2 0 1+0x30", state="starting"),
+            series("tsio_workers", "2+0x2 1+0x30", state="serving"),
+        ],
+        "8m",
+    ),
     "SocketIODeliveriesUnconfirmed": (
         [
             series("tsio_delivery_targets_total", "0+60x40", result="unconfirmed"),
@@ -130,6 +166,12 @@ CALM = [
     series("tsio_requests_refused_total", "0+6x60", reason="unknown sid"),
     series("tsio_auth_total", "0+60x60", method="jwt", result="accepted"),
     series("tsio_redis_publications_total", "0+600x60", result="published"),
+    series("tsio_forwarding_possible", "1+0x60", node="b"),
+    series("tsio_forwarding_refused_total", "0+60x60", reason="unknown"),
+    series("tsio_forwarding_openings_refused_total", "0+60x60", reason="lost"),
+    series("tsio_workers", "2+0x60", state="serving"),
+    series("tsio_workers", "0+0x60", state="waiting"),
+    series("tsio_worker_restarts_total", "0+1x60", reason="asked"),
     series("tsio_node_heartbeat_lag_seconds", "0.001+0x60"),
 ]
 
