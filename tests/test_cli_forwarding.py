@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from trio.testing import trio_test
 
 from tests.cli_process import ServingProcess, serving
 from tests.redis_server import RedisServer, running_redis
+from tests.test_cli_services import free_port, get
 from tests.wire import (
     PATH,
     ConnectionEnded,
@@ -28,6 +30,7 @@ from trio_socketio.cluster.forwarding.credentials import read_credentials
 from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.configuration.loading import Loaded, Sources
 from trio_socketio.configuration.tables import Configuration
+from trio_socketio.control import open_control
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import RESERVE, fit_descriptors
 from trio_socketio.errors import OptionError
@@ -335,3 +338,32 @@ def test_a_reload_counts_the_same_descriptors(
     )
     assert planned.held.options.max_connections == fitting
     assert planned.changed == ()
+
+
+@pytest.mark.req("FWD-55", "FWD-57", "FWD-59")
+@trio_test
+async def test_a_node_with_another_secret_is_told_at_the_start(
+    redis: RedisServer, folder: Path
+) -> None:
+    admin = free_port()
+    more = ("--admin", f"127.0.0.1:{admin}", "--control", "unix:a.sock")
+    async with node(redis, folder, "a", *more) as (a, _):
+        (folder / "config.toml").write_text('[cluster]\nsecret_files = ["second"]\n')
+        async with node(redis, folder, "b") as (b, _):
+            reason = "the node that dials has not proven that it has the secret"
+            await a.wait_logged(f"it refuses: {reason}")
+            refused = f"refused a connection to the internal address from 127.0.0.1: {reason}"
+            if not any(refused in line for line in b.log):  # while it has started
+                await b.wait_logged(refused)
+            ready = await get(admin, "/readyz")
+            assert (ready.status, ready.text) == (
+                200,
+                "ready\nrequests cannot be passed on to the nodes 'b'; see system.nodes\n",
+            )
+            metrics = (await get(admin, "/metrics")).text
+            assert 'tsio_forwarding_possible{node="b"} 0.0' in metrics
+            async with open_control(f"unix:{folder / 'a.sock'}") as control:
+                listed: Any = await control.call("system.nodes")
+            found = listed["nodes"]
+            assert [one["forwarding"] for one in found] == [None, False]
+            assert reason in found[1]["forwarding_fault"]

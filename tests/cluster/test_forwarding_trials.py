@@ -311,6 +311,44 @@ async def until_many(found: list[float], number: int) -> None:
 
 @pytest.mark.req("FWD-56")
 @trio_test
+async def test_a_node_that_was_reached_is_tried_again() -> None:
+    connections = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        machine = await welcome(stream)
+        async for data in stream:
+            for event in machine.receive(bytes(data)):
+                await stream.send_all(event.answer)
+
+    pace = SOON._replace(well_s=0.02)
+    async with forwarding_nodes("a", times=pace) as nodes, false_node(nodes["a"], behave):
+        await until(lambda: connections > 3)
+        assert reaches(nodes["a"], "fake")
+
+
+@pytest.mark.req("FWD-55")
+@trio_test
+async def test_each_cause_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    connections = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.receive_some()
+        words = b"proof of nothing" if connections < 5 else b"version it is another one"
+        await stream.send_all(b"refused " + words + b"\n")
+
+    async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
+        await until(lambda: connections > 8)
+    told = [text for text in caplog.messages if "cannot be passed on" in text]
+    assert ["it refuses: of nothing" in text for text in told] == [True, False]
+    assert ["it refuses: it is another one" in text for text in told] == [False, True]
+
+
+@pytest.mark.req("FWD-56")
+@trio_test
 async def test_a_request_that_has_failed_and_a_new_secret_cause_a_trial() -> None:
     connections = 0
 

@@ -295,3 +295,26 @@ def test_garbage_is_refused_or_waits(pieces: list[bytes]) -> None:
 def test_an_address_that_cannot_be_written_is_left_out() -> None:
     one, other = opened()
     assert [got.address for got in arrived(other, request(one, address="a b"))] == [""]
+
+
+@pytest.mark.req("FWD-53")
+@given(st.binary(max_size=600))
+def test_who_begins_with_tls_is_told_to_leave_it_out(rest: bytes) -> None:
+    refused = refuse(answerer(SECRET), b"\x16" + rest)
+    assert refused.reason == "tls"
+    assert "it speaks TLS, and this node does not" in str(refused)
+
+
+@pytest.mark.req("FWD-54")
+@pytest.mark.parametrize(
+    ("line", "reason", "told"),
+    [
+        (b"refused proof it has no secret", "proof", "it refuses: it has no secret"),
+        (b"refused tls", "tls", "it refuses: tls"),
+        (b"refused moon it is full", "malformed", "it refuses: it is full"),
+    ],
+)
+def test_what_the_other_node_says_is_told(line: bytes, reason: str, told: str) -> None:
+    with pytest.raises(Refused) as caught:
+        dialer().receive_welcome(line)
+    assert (caught.value.reason, str(caught.value)) == (reason, told)
