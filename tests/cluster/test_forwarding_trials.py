@@ -78,6 +78,11 @@ def openings_refused(node: ForwardingNode) -> dict[str, float]:
     }
 
 
+def has_told(node: ForwardingNode, name: str, other: str) -> bool:
+    """Whether a node shows that another one has told that it cannot reach a third one."""
+    return any(one.name == name and one.unreached == [other] for one in node.nodes.listed())
+
+
 def tls_credentials(folder: Path, own: trustme.CA, trusted: trustme.CA) -> Credentials:
     own.issue_cert("node").private_key_and_cert_chain_pem.write_to_path(folder / "node")
     trusted.cert_pem.write_to_path(folder / "ca")
@@ -138,6 +143,8 @@ async def test_both_nodes_tell_what_is_wrong(
         }
         assert told_there in refused
         assert possible(b) == {"a": 0}
+        for node in (a, b):  # whichever is asked
+            await until(partial(has_told, node, "b", "a"))
         http = HttpClient(b.port)
         await http.request("GET", target_of(await open_sid(a)))
         await http.aclose()

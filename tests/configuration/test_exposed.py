@@ -69,8 +69,8 @@ def told() -> list[str]:
 @pytest.mark.req("CFG-37")
 def test_each_secret_that_everybody_can_read_is_told_once(folder: Path) -> None:
     expected = [
-        f"every user of this machine can read {name}, the secret of {option}: set its mode to 600, "
-        "or to 640 with the group of the server (it is 644)"
+        f"every user of this machine can read {name}, which holds a secret ({option}): set its "
+        "mode to 600, or to 640 with the group of the server; it is 644"
         for name, option in NAMED.items()
     ]
     assert sorted(told()) == sorted(expected)
@@ -94,7 +94,7 @@ def test_check_config_and_the_start_tell_it(
         '[control]\nlisten = ["tcp:127.0.0.1:0"]\n'
         'tokens = [{ name = "ops", file = "token", methods = ["*"] }]\n'
     )
-    line = "every user of this machine can read token, the secret of [control] tokens"
+    line = "every user of this machine can read token, which holds a secret ([control] tokens)"
     assert main(["check-config", "config.toml"]) == 0
     assert capfd.readouterr().err.count(f"warning: {line}") == 1
     # The start ends there, as this machine has no such address.

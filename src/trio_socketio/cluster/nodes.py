@@ -26,6 +26,7 @@ from trio_socketio.cluster.followers import Followers
 from trio_socketio.cluster.questions import OpenQuestion
 from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.codec.node_messages import (
+    MAX_UNREACHED,
     NODE_NAME,
     NODE_NAME_RULE,
     Answer,
@@ -380,6 +381,9 @@ class ClusterNodes:
             sid_prefix=sid_prefix,
             parent=self._family.parent,
             workers=self._family.workers,
+            unreached=tuple(sorted(name for name, fault in self.faults().items() if fault))[
+                :MAX_UNREACHED
+            ],
         )
 
     def _on_gap(self) -> None:
@@ -416,6 +420,7 @@ def _show(node: NodeFacts, last_heard_s: float, fault: str, *, is_reached: bool 
         workers=node.workers,
         forwarding=is_reached,
         forwarding_fault=fault,
+        unreached=list(node.unreached),
     )
 
 

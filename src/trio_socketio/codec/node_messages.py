@@ -19,6 +19,8 @@ VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 4 << 20
 MAX_NAMESPACES: Final = 100
 """The most namespaces that a node lists by name; more of them are listed as `EVERY_NAMESPACE`."""
+MAX_UNREACHED: Final = 20
+"""The most nodes that a node names which it cannot reach."""
 EVERY_NAMESPACE: Final = "*"
 
 NODE_NAME: Final = r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
@@ -42,7 +44,7 @@ class UnknownMessage(RemoteProtocolError):
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the others about itself.
 
-    It has 15 attributes, because it is all that they know of it.
+    It has 16 attributes, because it is all that they know of it.
 
     Args:
         name: unique among the nodes that live.
@@ -61,6 +63,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         sid_prefix: begins the sids of its sessions; empty if it takes no requests.
         parent: the node whose worker it is; empty if it is none.
         workers: how many workers it has; it has no clients then.
+        unreached: some of the nodes to which it cannot pass requests on, by their names.
     """
 
     name: NodeName
@@ -78,6 +81,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sid_prefix: _SidPrefix = ""
     parent: Annotated[str, Meta(max_length=128)] = ""
     workers: Annotated[int, Meta(ge=0)] = 0
+    unreached: Annotated[tuple[NodeName, ...], Meta(max_length=MAX_UNREACHED)] = ()
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):

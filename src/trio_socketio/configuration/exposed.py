@@ -27,8 +27,9 @@ def find_exposed(configuration: Configuration) -> Iterator[str]:
         if mode & stat.S_IROTH and folder & stat.S_IXOTH:  # CFG-37
             told.add(str(file))
             yield (
-                f"every user of this machine can read {file}, the secret of {option}: set its mode "
-                f"to 600, or to 640 with the group of the server (it is {stat.S_IMODE(mode):o})"
+                f"every user of this machine can read {file}, which holds a secret ({option}): set "
+                f"its mode to 600, or to 640 with the group of the server; it is "
+                f"{stat.S_IMODE(mode):o}"
             )
 
 

@@ -121,7 +121,7 @@ class Nodes(Protocol):
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A node: one server process.
 
-    It has 13 attributes, because it is all that operators are shown of it.
+    It has 14 attributes, because it is all that operators are shown of it.
 
     Args:
         name: its name, which no other living node has.
@@ -139,6 +139,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         forwarding: whether the node that answers can pass requests on to it, as it was tried last;
             null if it was not tried yet, or if that node passes nothing on to it.
         forwarding_fault: why that is not possible; empty if it is, or if it is not known.
+        unreached: nodes to which it cannot pass requests on, as it has told; at most 20 names.
     """
 
     name: str
@@ -154,6 +155,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     forwarding: bool | None = None
     forwarding_fault: str = ""
+    unreached: list[str] = []
 
 
 class NodeList(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ REASONS: Final = {
     "version": "the other node speaks another version of forwarding",
 }
 """Why a request is not passed on, or got no answer: a word for statistics, and a sentence."""
+_OPTIONS: Final = frozenset(("proof", "tls"))
+"""Reasons whose sentences name options, which a cause does not."""
 OPENING_REASONS: Final = {
     "full": "this node has as many connections as it may have",
     "late": "the other side has not proven in time that it is a node",
@@ -41,7 +43,9 @@ def explain(reason: str, cause: str) -> str:
         reason: one of REASONS.
         cause: what exactly has failed; empty if that is not known.
     """
-    return f"{cause} ({REASONS[reason]})" if cause else REASONS[reason]
+    if not cause:
+        return REASONS[reason]
+    return f"{cause} ({REASONS[reason]})" if reason in _OPTIONS else cause
 
 
 class ForwardingCounts:
