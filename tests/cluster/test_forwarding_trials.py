@@ -349,9 +349,9 @@ async def test_each_cause_is_told_once(caplog: pytest.LogCaptureFixture) -> None
 
     async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
         await until(lambda: connections > 8)
-    told = [text for text in caplog.messages if "cannot be passed on" in text]
-    assert ["it refuses: of nothing" in text for text in told] == [True, False]
-    assert ["it refuses: it is another one" in text for text in told] == [False, True]
+        told = [text for text in caplog.messages if "cannot be passed on" in text]
+        assert ["it refuses: of nothing" in text for text in told] == [True, False]
+        assert ["it refuses: it is another one" in text for text in told] == [False, True]
 
 
 @pytest.mark.req("FWD-56")
