@@ -385,6 +385,18 @@ async def test_a_request_that_has_failed_and_a_new_secret_cause_a_trial() -> Non
 
 
 @pytest.mark.req("FWD-56")
+@trio_test
+async def test_the_right_secret_ends_the_wait() -> None:
+    pace = SOON._replace(again_s=1e9, most_s=1e9)
+    async with forwarding_nodes("a") as nodes:
+        b = await nodes.start("b", credentials=OTHER, times=pace)
+        await nodes.wait_known()
+        await until(lambda: knows(b, "a", "has not proven that it has the secret"))
+        b.forwarding.apply(Credentials((SECRET,)))
+        await until(lambda: reaches(b, "a"))
+
+
+@pytest.mark.req("FWD-56")
 @pytest.mark.parametrize("how", ["full here", "full there", "goes", "ends", "drains"])
 @trio_test
 async def test_what_is_no_fault_of_the_set_up_is_no_verdict(

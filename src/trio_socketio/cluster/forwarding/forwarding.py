@@ -171,7 +171,7 @@ class Forwarding:
         if credentials.server is not None and self._endpoint.tls is not None:
             self._endpoint.renew(credentials.server)
         if self._peers is not None:
-            self._peers.doubt()
+            self._peers.renew()
 
     def limit(self, limits: "ConnectionLimits") -> None:
         # Nodes are few, and each has many connections.

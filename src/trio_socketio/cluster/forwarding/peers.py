@@ -71,10 +71,10 @@ class Peers:
             found[name] = peer.trial.fault if self.leads_to(peer) else _SAME_PREFIX
         return found
 
-    def doubt(self) -> None:
-        """Try soon whether the nodes still know one another."""
+    def renew(self) -> None:
+        """Try soon whether the nodes know one another by new secrets or certificates."""
         for peer in self:
-            peer.trial.doubt()
+            peer.trial.renew()
 
     def node_came(self, node: "NodeFacts") -> None:
         """Take a node in."""
@@ -118,8 +118,9 @@ class Peers:
             )
 
     def _add(self, node: "NodeFacts", address: Address) -> None:
-        self._peers[node.name] = Peer(self._ground, node, address)
+        peer = self._peers[node.name] = Peer(self._ground, node, address)
         self._arrange(node.sid_prefix)
+        peer.trial.begin()
 
     def node_went(self, node: "NodeFacts", *, is_cut_off: bool) -> None:
         """Let a node go.

@@ -48,14 +48,23 @@ class Trial:
         self._is_under_way = False
         self._is_over = False
         self._at = inf
+
+    def begin(self) -> None:
+        """Try soon, and then again and again."""
         self._wait(self._ground.times.soon_s, 0.0)
 
     def doubt(self) -> None:
-        """Try soon: a request has failed, or by what the nodes know one another has changed."""
+        """Try soon: a request has failed."""
         soon_s = self._ground.times.soon_s
         # While trials fail, the next one comes in its time, however many requests fail as well.
         if not (self._is_under_way or self._failures) and self._at > trio.current_time() + soon_s:
             self._wait(soon_s, 0.0)
+
+    def renew(self) -> None:
+        """Try soon, and forget the failures: by what the nodes know one another has changed."""
+        self._failures = 0
+        if not self._is_under_way:
+            self.begin()
 
     def end(self) -> None:
         """Try no more."""
