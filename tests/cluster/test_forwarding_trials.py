@@ -255,6 +255,16 @@ def peer_of(node: ForwardingNode) -> Peer:
     return peer
 
 
+async def serve_trials(stream: trio.SocketStream) -> None:
+    """Answer pulses, and leave at the first request."""
+    machine = await welcome(stream)
+    async for data in stream:
+        for event in machine.receive(bytes(data)):
+            if not event.answer:
+                return
+            await stream.send_all(event.answer)
+
+
 # -- trials
 
 
@@ -285,12 +295,8 @@ async def test_trials_become_rare_and_end_with_the_fault(
 
     async def behave(stream: trio.SocketStream) -> None:
         times.append(trio.current_time())
-        if not is_well:
-            return
-        machine = await welcome(stream)
-        async for data in stream:
-            for event in machine.receive(bytes(data)):
-                await stream.send_all(event.answer)
+        if is_well:
+            await serve_trials(stream)
 
     caplog.set_level("INFO")
     pace = Times(soon_s=0.1, again_s=1.0, most_s=4.0, well_s=1e9)
@@ -324,10 +330,7 @@ async def test_a_node_that_was_reached_is_tried_again() -> None:
     async def behave(stream: trio.SocketStream) -> None:
         nonlocal connections
         connections += 1
-        machine = await welcome(stream)
-        async for data in stream:
-            for event in machine.receive(bytes(data)):
-                await stream.send_all(event.answer)
+        await serve_trials(stream)
 
     pace = SOON._replace(well_s=0.02)
     async with forwarding_nodes("a", times=pace) as nodes, false_node(nodes["a"], behave):
@@ -362,14 +365,8 @@ async def test_a_request_that_has_failed_and_a_new_secret_cause_a_trial() -> Non
     async def behave(stream: trio.SocketStream) -> None:
         nonlocal connections
         connections += 1
-        if connections == 3:
-            return  # as if it were overloaded
-        machine = await welcome(stream)
-        async for data in stream:
-            for event in machine.receive(bytes(data)):
-                if not event.answer:
-                    return  # of a request
-                await stream.send_all(event.answer)
+        if connections != 3:  # it has failed once by itself
+            await serve_trials(stream)
 
     async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
         a = nodes["a"]
@@ -394,6 +391,28 @@ async def test_the_right_secret_ends_the_wait() -> None:
         await until(lambda: knows(b, "a", "has not proven that it has the secret"))
         b.forwarding.apply(Credentials((SECRET,)))
         await until(lambda: reaches(b, "a"))
+
+
+@pytest.mark.req("FWD-56")
+@trio_test
+async def test_a_secret_that_comes_during_a_trial_is_tried_as_well() -> None:
+    connections, go = 0, trio.Event()
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await go.wait()
+        await serve_trials(stream)
+
+    async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
+        await until(lambda: connections == 1)
+        nodes["a"].forwarding.apply(Credentials((SECRET,)))
+        await trio.sleep(0.1)
+        assert connections == 1  # one at a time
+        go.set()
+        await until(lambda: connections == 2)
+        await trio.sleep(0.1)
+        assert connections == 2
 
 
 @pytest.mark.req("FWD-56")

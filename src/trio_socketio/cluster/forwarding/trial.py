@@ -63,8 +63,7 @@ class Trial:
     def renew(self) -> None:
         """Try soon, and forget the failures: by what the nodes know one another has changed."""
         self._failures = 0
-        if not self._is_under_way:
-            self.begin()
+        self.begin()
 
     def end(self) -> None:
         """Try no more."""
@@ -75,6 +74,10 @@ class Trial:
         """Wait for a part of a time, so that the nodes do not all dial at once."""
         self._at = trio.current_time() + most_s * random.uniform(least, 1.0)
         self._ground.links.deadlines.schedule(self)
+
+    def _go_on(self, most_s: float) -> None:
+        if self._at == inf:  # else it is to be tried anew before
+            self._wait(most_s)
 
     # -- time
 
@@ -88,7 +91,10 @@ class Trial:
     # -- a trial
 
     def _begin(self) -> None:
-        if self._is_over or self._is_under_way or self._ground.is_draining:
+        if self._is_over or self._ground.is_draining:
+            return
+        if self._is_under_way:  # with what was replaced meanwhile
+            self.begin()
             return
         self._is_under_way = True
         try:
@@ -111,7 +117,7 @@ class Trial:
         before, self.fault = self.fault, ""
         if before:
             log.info("requests can be passed on to node %r again", self._node.name)
-        self._wait(self._ground.times.well_s)
+        self._go_on(self._ground.times.well_s)
 
     def link_lost(self, reason: str, cause: str = "") -> None:
         self._is_under_way = False
@@ -123,7 +129,7 @@ class Trial:
             self._failures += 1
             self._tell(explain(reason, cause))
         # The bound of the exponent is that of a float, and not of a time.
-        self._wait(min(times.most_s, times.again_s * 2.0 ** min(max(self._failures - 1, 0), 64)))
+        self._go_on(min(times.most_s, times.again_s * 2.0 ** min(max(self._failures - 1, 0), 64)))
 
     def _tell(self, fault: str) -> None:
         before, self.fault = self.fault, fault
