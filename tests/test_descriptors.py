@@ -122,7 +122,7 @@ def test_the_program_tells_it_in_one_line(
             print(self.options.max_connections)
             settings["task_status"].started([("127.0.0.1", 1)])
 
-        Server.serve = stop_at_once
+        Server.serve, Server.state = stop_at_once, "serving"
         sys.exit(cli.main(["serve", *sys.argv[1:]]))
     """)
     ended = subprocess.run(
