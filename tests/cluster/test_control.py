@@ -348,6 +348,28 @@ async def test_a_question_into_a_namespace_of_another_node(autojump_clock: MockC
         assert found["nodes"] == {"b": 2, "c": 2}
 
 
+@pytest.mark.req("NODE-55")
+@trio_test
+async def test_namespaces_of_all_nodes(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b", "c") as cluster:
+        for name in "abb":
+            add(cluster.nodes[name], "r", namespace="/x")
+        add(cluster.nodes["a"], namespace="/y")
+        for name in "abc":
+            found = await cluster.nodes[name].call("namespaces.list")
+            assert [
+                (one["namespace"], one["sockets"], one["rooms"]) for one in found["namespaces"]
+            ] == [("/", 0, 0), ("/x", 3, 2), ("/y", 1, 0)]
+            assert (found["total"], found["next"]) == (3, None)
+            assert found["nodes"] == {"a": 3, "b": 2, "c": 1}
+        found = await cluster.nodes["c"].call("namespaces.list", limit=1)
+        assert ([one["namespace"] for one in found["namespaces"]], found["next"]) == (["/"], "/")
+        assert found["total"] == 3
+        found = await cluster.nodes["c"].call("namespaces.list", limit=2, after="/")
+        assert [one["namespace"] for one in found["namespaces"]] == ["/x", "/y"]
+        assert (found["total"], found["next"]) == (3, None)
+
+
 @pytest.mark.req("NODE-45")
 @trio_test
 async def test_rooms_of_any_node(autojump_clock: MockClock) -> None:

@@ -425,15 +425,11 @@ class TwoNodes:
         """Show the nodes."""
         return {"node": "a", "nodes": [{"name": name, "connections": 1} for name in "ab"]}
 
-    @rpc("sockets.list")
-    def list_sockets(self, namespace: str, limit: int) -> dict[str, Any]:
-        """Show the sockets."""
-        return {"sockets": [], "total": 5, "next": None, **self.missing}
-
-    @rpc("rooms.list")
-    def list_rooms(self, namespace: str, limit: int) -> dict[str, Any]:
-        """Show the rooms."""
-        return {"rooms": [], "total": 7, "next": None, **self.missing}
+    @rpc("namespaces.list")
+    def list_namespaces(self, after: str | None, limit: int) -> dict[str, Any]:
+        """Show the namespaces."""
+        one = {"namespace": "/", "sockets": 5, "joining": 0, "rooms": 7, "dynamic": False}
+        return {"namespaces": [one], "total": 1, "next": None, **self.missing}
 
 
 @pytest.mark.req("LEG-09", "LEG-11")
@@ -441,7 +437,7 @@ class TwoNodes:
 async def test_all_nodes_are_counted_or_it_is_an_error(tmp_path: Path) -> None:
     async with routed(tmp_path) as (where, caller):
         nodes = TwoNodes()
-        for name in ("system.nodes", "sockets.list", "rooms.list"):
+        for name in ("system.nodes", "namespaces.list"):
             where.service._dispatcher.methods.pop(name)
         where.service._dispatcher.add(nodes)
         found = await caller.data("GET", "/api/statics")
@@ -449,4 +445,5 @@ async def test_all_nodes_are_counted_or_it_is_an_error(tmp_path: Path) -> None:
         for missing in ({"missing": {"nodes": ["b"]}}, {"failed": {"b": "not found"}}):
             nodes.missing = missing
             found = await caller.refused("GET", "/api/statics")
-            assert found == (503, 1, "sockets.list: no answer of the nodes b")
+            assert found == (503, 1, "namespaces.list: no answer of the nodes b")
+            assert (await caller.ask("GET", "/api/nsps/all")).status == 200  # a knows them all

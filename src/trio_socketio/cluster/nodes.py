@@ -38,6 +38,7 @@ from trio_socketio.codec.node_messages import (
     NodeMessage,
 )
 from trio_socketio.control.emitting import Emitting
+from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.node_methods import NodeReach
 from trio_socketio.control.nodes import Answers, BackendNamespaces, NodeInfo
 from trio_socketio.control.rooms import RoomMethods
@@ -151,6 +152,7 @@ class ClusterNodes:
         self._exchange = Exchange(name, self._channel, self._machine, self.unheard)
         for group in (
             Emitting(server, max_answer_bytes),
+            NamespaceMethods(server),  # without definitions, which the asking node has too
             NodeReach(server),
             RoomMethods(server),
             SocketMethods(server),

@@ -73,6 +73,21 @@ class Calls:
             ControlError: it has failed, the sender may not call it (LEG-08), or nodes of the
                 cluster have not answered, which makes the result incomplete.
         """
+        result = await self._ask(method, params)
+        away = [*result.get("missing", {}).get("nodes", ()), *result.get("failed", ())]
+        if away:
+            raise ControlError(Code.PARTIAL, f"{method}: no answer of the nodes {', '.join(away)}")
+        return result
+
+    async def list_namespaces(self, after: str | None, limit: int) -> Any:
+        """Call namespaces.list for the names and definitions, which every node knows.
+
+        Raises:
+            ControlError: it has failed, or the sender may not call it.
+        """
+        return await self._ask("namespaces.list", {"after": after, "limit": limit})
+
+    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
         request = Request(method, msgspec.Raw(msgspec.json.encode(params)), _ID)
         answer = await self._dispatcher.answer(request, self._caller)
         assert answer is not None  # as the request has an id
@@ -82,17 +97,13 @@ class Calls:
             raise ControlError(
                 error["code"], _in_words_of_routes(error["message"]), error.get("data")
             )
-        result = decoded["result"]
-        away = [*result.get("missing", {}).get("nodes", ()), *result.get("failed", ())]
-        if away:
-            raise ControlError(Code.PARTIAL, f"{method}: no answer of the nodes {', '.join(away)}")
-        return result
+        return decoded["result"]
 
     async def find_namespace(self, name: str) -> dict[str, Any] | None:
         """Return what namespaces.list says of one namespace; None if there is no such."""
         after = None
         while True:
-            page = await self("namespaces.list", after=after, limit=MAX_SHOWN)
+            page = await self.list_namespaces(after, MAX_SHOWN)
             for one in page["namespaces"]:
                 if one["namespace"] == name:
                     found: dict[str, Any] = one
@@ -109,7 +120,7 @@ class Calls:
         """
         if namespace is not None:
             return [full_name(namespace)]
-        page = await self("namespaces.list", limit=MAX_SEARCHED)
+        page = await self.list_namespaces(None, MAX_SEARCHED)
         if page["next"] is not None:
             raise invalid("nspName", _MANY)
         return [one["namespace"] for one in page["namespaces"]]
@@ -135,7 +146,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
 async def list_namespaces(call: Calls, after: str | None) -> Any:
     """Show the namespaces, page by page."""
     after = None if after is None else full_name(after)
-    page = await call("namespaces.list", after=after, limit=MAX_SHOWN)
+    page = await call.list_namespaces(after, MAX_SHOWN)
     shown = [_configuration(one) for one in page["namespaces"] if one["namespace"] != "/"]
     return Page(shown, page["next"])
 
@@ -159,14 +170,10 @@ async def show_statics(call: Calls, after: str | None) -> Any:
     after = None if after is None else full_name(after)
     page = await call("namespaces.list", after=after, limit=MAX_SEARCHED)
     nodes = (await call("system.nodes"))["nodes"]
-    stats = []
-    for one in page["namespaces"]:
-        name = one["namespace"]
-        sockets, rooms = one["sockets"], one["rooms"]
-        if len(nodes) > 1:  # LEG-11
-            sockets = (await call("sockets.list", namespace=name, limit=1))["total"]
-            rooms = (await call("rooms.list", namespace=name, limit=1))["total"]
-        stats.append({"nspName": name, "socketCnt": sockets, "roomsCnt": rooms})
+    stats = [  # LEG-11
+        {"nspName": one["namespace"], "socketCnt": one["sockets"], "roomsCnt": one["rooms"]}
+        for one in page["namespaces"]
+    ]
     found = {
         "socketCnt": sum(one["socketCnt"] for one in stats),
         "nspCount": page["total"],

@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, Page, check_place, cut_page
+from trio_socketio.control.pages import Limit, check_place, cut_page
+from trio_socketio.control.spread import NodePage, Spread, merge_pages
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -15,14 +16,14 @@ _NAME: Final = re.compile(r"/[^\0]*").fullmatch
 
 
 class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A namespace.
+    """A namespace, with the numbers of all nodes.
 
     Args:
         namespace: its name.
         sockets: how many clients are in it.
         joining: how many clients are joining it.
-        rooms: how many rooms it has.
-        dynamic: whether a client has created it by joining it.
+        rooms: how many rooms it has; a room counts once for each node that has it.
+        dynamic: whether a client has created it, on any node, by joining it.
         definition: what namespaces.create and update have said of it; left out if they have not
             made it.
     """
@@ -35,14 +36,31 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     definition: dict[str, Any] | None = None
 
 
-class NamespacePage(Page, frozen=True, kw_only=True):
-    """Some of the namespaces.
+class NamespacePage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of the namespaces. In total, one counts once, however many nodes have it.
 
     Args:
         namespaces: in the order of their names.
     """
 
     namespaces: list[NamespaceInfo]
+
+
+def join_namespaces(one: NamespaceInfo, other: NamespaceInfo) -> NamespaceInfo:
+    """Add up what two nodes have of a namespace."""
+    return NamespaceInfo(
+        namespace=one.namespace,
+        sockets=one.sockets + other.sockets,
+        joining=one.joining + other.joining,
+        rooms=one.rooms + other.rooms,
+        dynamic=one.dynamic or other.dynamic,
+        definition=one.definition or other.definition,
+    )
+
+
+_over_nodes: Final = merge_pages(  # NODE-55
+    "namespaces", lambda one: one.namespace, join_namespaces, alike=True
+)
 
 
 class NamespaceMethods:
@@ -58,7 +76,7 @@ class NamespaceMethods:
         self._server = server
         self._find_definition = find_definition
 
-    @rpc("namespaces.list")
+    @rpc("namespaces.list", Spread(_over_nodes))
     async def list_namespaces(self, after: str | None = None, limit: Limit = 100) -> NamespacePage:
         """Show the namespaces, page by page.
 

@@ -158,6 +158,8 @@ def merge_pages(
     name: Callable[[Any], str],
     join: Callable[[Any, Any], Any] | None = None,
     label: Callable[[Any, str], Any] | None = None,
+    *,
+    alike: bool = False,
 ) -> Merge:
     """Make the function that cuts one page out of those of several nodes.
 
@@ -169,6 +171,8 @@ def merge_pages(
         name: returns the name of an item.
         join: makes one item of two with the same name; None if names are unique.
         label: notes in an item the node that has it.
+        alike: whether nodes have much the same items, so that the total is not the sum: it is the
+            number of names if the page has all of them, and otherwise that of the node with most.
     """
 
     def merge(parts: Parts) -> Any:
@@ -182,10 +186,11 @@ def merge_pages(
         names = sorted(found)
         shown = names[: parts.given["limit"]]
         follows = len(names) > len(shown) or any(page.next is not None for page in pages.values())
+        totals = [page.total for page in pages.values()]
         return msgspec.structs.replace(
             next(iter(pages.values())),
             **{items: [found[key] for key in shown]},
-            total=sum(page.total for page in pages.values()),
+            total=max(len(names), *totals) if alike else sum(totals),
             next=shown[-1] if follows and shown else None,
             nodes={node: page.total for node, page in pages.items()},
             failed=parts.failed,
