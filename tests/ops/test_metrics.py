@@ -468,6 +468,37 @@ async def test_turns_that_are_late() -> None:
         assert 0.14 < late_s < 1
 
 
+@pytest.mark.req("OPS-24", "OPS-25")
+@trio_test
+async def test_tasks_and_deadlines() -> None:
+    """There are more of both while a handler waits, and as many as before when it is done."""
+    server = Server()
+    begun, done = trio.Event(), trio.Event()
+
+    @server.on("wait")
+    async def wait(_: Socket) -> None:
+        begun.set()
+        await done.wait()
+
+    async with operated(server) as program:
+        # The connections on which metrics are asked for have deadlines, too.
+        before = await program.scrape()
+        tasks = before.of("tsio_tasks", state="busy")
+        assert before.of("tsio_tasks", state="idle") == 0
+        async with joined(program.port, "websocket") as (client, _):
+            await client.emit("wait")
+            await begun.wait()
+            during = await program.scrape()
+            assert during.of("tsio_tasks", state="busy") == tasks + 1
+            assert during["tsio_deadlines"] > before["tsio_deadlines"]
+            done.set()
+        await until(lambda: not server.statistics().sessions)
+        after = await program.scrape()
+        assert after.of("tsio_tasks", state="busy") == tasks
+        assert after.of("tsio_tasks", state="idle") == 1
+        assert after["tsio_deadlines"] == before["tsio_deadlines"]
+
+
 @asynccontextmanager
 async def many_sessions(program: Operated, count: int) -> AsyncIterator[None]:
     """Sessions on polling, which need no connection of their own."""

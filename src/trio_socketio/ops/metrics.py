@@ -231,6 +231,17 @@ def _work(measures: Measures) -> Iterator[Metric]:
         "handler_failures", "Exceptions raised by functions of the app.", measures.handler_failures
     )
     yield counter("defects", "Exceptions that only the last barrier stopped.", measures.defects)
+    yield gauge(  # OPS-24
+        "tasks",
+        "Tasks of trio; those that are idle wait for events, and are kept for later ones.",
+        {"idle": measures.idle_workers, "busy": measures.tasks - measures.idle_workers},
+        "state",
+    )
+    yield gauge(
+        "deadlines",
+        "Deadlines of sessions, connections and so on that are watched.",
+        measures.deadlines,
+    )
     yield counter(
         "turn_late_seconds",
         "Time by which turns of the event loop overran, in total.",

@@ -55,6 +55,10 @@ class Deadlines:
         self._wakes_at = -inf  # when run wakes by itself; -inf while it is not asleep
         self._wake = trio.Event()
 
+    def __len__(self) -> int:
+        """Return how many deadlines are watched (OPS-25)."""
+        return len(self._heap) - self._emptied
+
     def schedule(self, item: Expiring) -> None:
         """Take note that an item's deadline may have come nearer; costs little if it has not."""
         at = item.next_deadline()

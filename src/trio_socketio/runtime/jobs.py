@@ -90,7 +90,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 23 attributes and 25 methods. Both of its tasks need to know how long each step takes and
+    It has 23 attributes and 26 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -349,6 +349,11 @@ class Workers:
     def count(self) -> int:
         """How many jobs run or wait."""
         return max(self._busy, 0)
+
+    @property
+    def idle_workers(self) -> int:
+        """How many workers wait for a job; at most MAX_IDLE_WORKERS."""
+        return len(self._idle)
 
     async def wait_idle(self) -> None:
         """Wait until no job is left."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from trio.lowlevel import checkpoint
+from trio.lowlevel import checkpoint, current_statistics
 
 from trio_socketio.engine.counts import ENDS, OTHER, EngineCounts
 from trio_socketio.net.traffic import Traffic
@@ -72,7 +72,7 @@ class Measures:
 
     Current numbers, such as those of sessions and sockets, are zero while it does not serve.
 
-    It has 23 attributes, one for each measure.
+    It has 26 attributes, one for each measure.
 
     Args:
         counts: counts its sessions and requests. It is live, not a snapshot.
@@ -90,6 +90,9 @@ class Measures:
         joining: clients that are joining a namespace.
         packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
             Statistics.
+        tasks: of trio, all those of the program.
+        idle_workers: those of them that wait for an event to handle.
+        deadlines: that are watched.
         late_s, slow_turns: of the runtime.
     """
 
@@ -114,6 +117,9 @@ class Measures:
     input_held: int
     input_dropped: int
     defects: int
+    tasks: int
+    idle_workers: int
+    deadlines: int
     late_s: float
     slow_turns: int
 
@@ -172,6 +178,9 @@ class Measuring:
             input_held=host.intake.held,
             input_dropped=host.intake.dropped,
             defects=poller.failures if poller else 0,
+            tasks=current_statistics().tasks_living,
+            idle_workers=workers.idle_workers,
+            deadlines=len(mount.runtime.deadlines) if mount else 0,
             late_s=poller.late_s if poller else 0.0,
             slow_turns=mount.runtime.slow_turns if mount else 0,
         )
