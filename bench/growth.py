@@ -1,4 +1,4 @@
-"""Cost per message against the number of connections and of rooms, with a fitted exponent."""
+"""Cost per message against the number of connections and of rooms: an exponent, and a verdict."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from bench.machine import Cores
 from bench.servers import TITLES, ServerFailedError, run_server
 from bench.throughput import PYTHON_PEERS, Pace
 
-CONNECTIONS = (100, 300, 1000, 3000, 10_000)
+CONNECTIONS = (100, 300, 1000, 3000, 10_000, 15_000)
 ROOMS = (10, 100, 1000, 10_000, 100_000)
+FLAT = 0.2  # by how much the dearest point of a flat curve may exceed the cheapest
 PYTHON_MOST = 1000  # the Python peers would take minutes for more
 
 ECHO, BROADCAST, ROOM = "echo", "broadcast", "rooms"
@@ -36,6 +37,25 @@ class Curve:
     @property
     def exponent(self) -> float | None:
         return fit_exponent([(size, cost) for size, cost, _ in self.points])
+
+    @property
+    def is_flat(self) -> bool | None:
+        """Whether all points lie within FLAT of each other; None if there is one alone."""
+        costs = [cost for _, cost, _ in self.points]
+        return max(costs) <= min(costs) * (1 + FLAT) if len(costs) > 1 else None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is flat, in words."""
+        if self.is_flat is None:
+            return "one point is no curve"
+        if self.is_flat:
+            return f"flat within {FLAT:.0%}"
+        cheapest, dearest = (pick(self.points, key=lambda point: point[1]) for pick in (min, max))
+        more = dearest[1] / cheapest[1] - 1 if cheapest[1] else math.inf
+        return (
+            f"not flat within {FLAT:.0%}: {dearest[0]:,} cost {more:.0%} more than {cheapest[0]:,}"
+        )
 
 
 def fit_exponent(points: Sequence[tuple[float, float]]) -> float | None:
@@ -79,7 +99,8 @@ def measure_growth(
     for curve in curves:
         told = ", ".join(f"{cost:.2f} us at {size}" for size, cost, _ in curve.points)
         power = "" if curve.exponent is None else f"; exponent {curve.exponent:.3f}"
-        print(f"bench: growth: {curve.kind}: {TITLES[curve.server]}: {told}{power}", flush=True)
+        where = f"{curve.kind}: {TITLES[curve.server]}"
+        print(f"bench: growth: {where}: {told}{power}; {curve.verdict}", flush=True)
     return curves, faults
 
 

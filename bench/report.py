@@ -202,7 +202,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
             points = ", ".join(f"{cost:.2f} at {size:,}" for size, cost, _ in curve.points)
             power = "-" if curve.exponent is None else f"{curve.exponent:.3f}"
             text.append(f"- {AXES[curve.kind]}: {TITLES[curve.server]}: {points}; ")
-            text[-1] += f"exponent {power}"
+            text[-1] += f"exponent {power}; {curve.verdict}"
         text.append("")
     text += ["## Not measured", "", *(f"- {line}" for line in unmeasured(results)), ""]
     notes = [*results.figures.notes, *results.resting.notes]
@@ -330,6 +330,7 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "kind": curve.kind,
                 "points": curve.points,
                 "exponent": curve.exponent,
+                "flat": curve.is_flat,
             }
             for curve in results.curves
         ],
