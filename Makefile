@@ -32,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: help serve test test-browser balancers deployment compiled properties soak logins faults lint types unit conformance fuzz mutants coverage references bench clean
+.PHONY: help serve test test-browser balancers deployment compiled properties soak logins faults endurance lint types unit conformance fuzz mutants coverage references bench clean
 
 serve: $(VENV)/.served $(TOKEN) ## the lobby, its page and a dashboard; PORT=4000: on another port
 	@$(TOLD)
@@ -65,6 +65,10 @@ logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, on two server
 
 faults: $(READY) $(NODE_READY) ## nodes, Redis and clients fail in every way, about 17 minutes; ARGS='presence 1 9': some of it
 	$(BIN)/python -m tests.faults $(ARGS)
+
+endurance: $(READY) ## clients come and go in every way for half an hour, on servers with disks and then on nodes; ARGS='--minutes 5'
+	$(BIN)/python -m tests.endurance $(ARGS)
+	$(BIN)/python -m tests.endurance --nodes 2 $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)
