@@ -157,6 +157,13 @@ class Inbox:
         if post is not None:
             BAD_REQUEST.answer(post, self._admission.headers(post))
 
+    def let_go(self) -> None:
+        """Let go of the transport, which has no GET to answer any more.
+
+        The two held each other: a cycle (RUN-44).
+        """
+        self._answer_get = _answer_nobody
+
     def take_post(self) -> "Request | None":
         """Return the POST that is not answered, if there is one, and drop what it has brought."""
         post, self._post, self._packets = self._post, None, None
@@ -166,3 +173,7 @@ class Inbox:
         """Lose the session: its POST was cut off before the answer (EIO4-24, EIO4-113)."""
         self._post = self._packets = None
         self._session.lose("transport error")
+
+
+def _answer_nobody(_: "list[Outgoing]") -> None:
+    """Stand in for the transport once it does not carry the session any more."""

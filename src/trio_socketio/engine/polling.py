@@ -324,11 +324,13 @@ class PollingTransport:
     def retire(self) -> list[Outgoing]:
         """Release the GET, and hand over what waits: a WebSocket takes over, and sends it."""
         self.release()
+        self.inbox.let_go()
         return self._take()
 
     def discard(self) -> int:
         """Refuse an unfinished POST, and drop what waits."""
         self.inbox.refuse()
+        self.inbox.let_go()
         if self._is_leaving and self._carrier is not None:
             self._carrier.on_drained = None  # the two refer to each other: a cycle
         return len(self._take())

@@ -239,6 +239,7 @@ class FrameReceiver:
         self._on_lost = None
         self._stopped = True
         self._rest = None
+        self._on_text = self._on_binary = _ignore  # whose owner may hold this receiver (RUN-44)
 
     def _cut(self, data: bytes) -> None:
         """Handle the whole frames in data, and keep what is left."""
@@ -394,8 +395,13 @@ class FrameReceiver:
     def _lose(self, reason: str) -> None:
         self._stopped = True
         on_lost, self._on_lost = self._on_lost, None
+        self._on_text = self._on_binary = _ignore  # RUN-44
         if on_lost is not None:
             on_lost(reason)
+
+
+def _ignore(_: bytes) -> None:
+    """Stand in for what takes messages, when no more are handed over."""
 
 
 def _measure(data: bytes, at: int) -> tuple[int, int]:

@@ -1,0 +1,148 @@
+"""A session that has ended gives its memory back at once: no cycle waits for the collector.
+
+The collector looks at old objects only when their number has grown by a quarter. Until then all
+that sessions leave behind would be kept: megabytes, on a server with many clients.
+"""
+
+import gc
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+
+import pytest
+import trio
+from tests.endurance.client import CHAT, EVENT, Client, PutOut, Vanished
+from tests.endurance.lines import Closed, Line, Polling, WebSocket
+from tests.socketio.serving import serving, until
+from trio.testing import trio_test
+
+from trio_socketio import Server, ServerOptions, Socket
+
+TIMES = 3
+"""How often each is done: what is left of all of them would be left of every client."""
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+    gc.unfreeze()
+
+
+def find_garbage() -> dict[str, int]:
+    """Return the objects of the package that only the collector frees, by their types."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    kinds = Counter(
+        type(one).__qualname__ for one in gc.garbage if type(one).__module__.startswith("trio_s")
+    )
+    return {kind: count for kind, count in kinds.items() if count >= TIMES}
+
+
+def create() -> Server:
+    server = Server(ServerOptions(allow_eio3=True, ping_interval_s=0.1, ping_timeout_s=0.2))
+    chat = server.of(CHAT)
+
+    @chat.on("auth")
+    def auth(socket: Socket, _: object) -> None:
+        socket.emit("auth/reply", {"errcode": 0})
+
+    @chat.on("ask")
+    async def ask(_: Socket, *arguments: object) -> list[object]:
+        await trio.lowlevel.checkpoint()
+        return list(arguments)
+
+    @chat.on("out")
+    def out(socket: Socket) -> None:
+        socket.emit("session/replaced", {"reason": "out"})
+        socket.disconnect(close=True)
+
+    return server
+
+
+async def leave(client: Client) -> None:
+    await client.leave()
+
+
+async def say_goodbye(client: Client) -> None:
+    await client.transport.say_goodbye()
+
+
+async def hang_up(client: Client) -> None:
+    client.transport.close()
+
+
+async def reset(client: Client) -> None:
+    client.transport.reset()
+
+
+async def fall_silent(client: Client) -> None:
+    await trio.sleep(0.5)
+
+
+async def be_put_out(client: Client) -> None:
+    await client.send(EVENT, ["out"])
+    with pytest.raises((PutOut, Vanished)):
+        await client.stay(1)
+    with suppress(Closed):  # a client on long-polling fetches the close
+        await client.transport.receive()
+
+
+ENDS = (leave, say_goodbye, hang_up, reset, fall_silent, be_put_out)
+
+
+@pytest.mark.parametrize("revision", [4, 3])
+@pytest.mark.parametrize("way", ["websocket", "polling", "upgrade"])
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_a_session_leaves_no_garbage(way: str, revision: int) -> None:
+    server = create()
+
+    async def live(port: int, end: Callable[[Client], Awaitable[None]]) -> None:
+        client = Client(port, revision=revision)
+        await client.open(way)
+        await client.join({})
+        assert await client.ask("ask", b"tea") == [[b"tea"]]
+        await end(client)
+        client.transport.close()
+
+    async with serving(server) as port:
+        async with trio.open_nursery() as nursery:
+            for end in ENDS * TIMES:
+                nursery.start_soon(live, port, end)
+        await until(lambda: not server.statistics().sessions)
+        await until(lambda: not server.statistics().connections)
+        assert find_garbage() == {}
+
+
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_sessions_that_never_join_leave_no_garbage() -> None:
+    server = create()
+    async with serving(server) as port:
+        for _ in range(TIMES):
+            for kind in (Polling, WebSocket):
+                line = Line(port)
+                await line.open()
+                session = kind(line, port, 4)
+                await session.open()
+                if isinstance(
+                    session, Polling
+                ):  # a GET that waits, and a probe that is not answered
+                    await session.begin(line, "GET")
+                    other = Line(port)
+                    await other.open()
+                    probe = WebSocket(other, port, 4)
+                    await probe.shake_hands(session.sid)
+                    await probe.send("2probe")
+                    await probe.receive()
+                    other.reset()
+                line.reset()
+        await until(lambda: not server.statistics().sessions)
+        await until(lambda: not server.statistics().connections)
+        assert find_garbage() == {}
