@@ -41,7 +41,8 @@ def main(port: str, token: str = "") -> None:
         if sys.stdin in readable:
             if not sys.stdin.readline():
                 return
-            ordered = sorted([*waits, *(now - at for at in asked_at)])
+            # Nothing was due yet if the line came at once.
+            ordered = sorted([*waits, *(now - at for at in asked_at)]) or [0.0]
             waits.clear()
             told = {
                 "count": len(ordered),

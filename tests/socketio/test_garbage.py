@@ -13,6 +13,7 @@ import pytest
 import trio
 from tests.endurance.client import CHAT, EVENT, Client, PutOut, Vanished
 from tests.endurance.lines import Closed, Line, Polling, WebSocket
+from tests.endurance.ways import GARBAGE
 from tests.socketio.serving import serving, until
 from trio.testing import trio_test
 
@@ -144,5 +145,21 @@ async def test_sessions_that_never_join_leave_no_garbage() -> None:
                     other.reset()
                 line.reset()
         await until(lambda: not server.statistics().sessions)
+        await until(lambda: not server.statistics().connections)
+        assert find_garbage() == {}
+
+
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_requests_that_are_refused_leave_no_garbage() -> None:
+    """The exceptions of h11 refer to themselves by the frames of its functions."""
+    async with serving(server := create()) as port:
+        for request in GARBAGE * TIMES:
+            line = Line(port)
+            await line.open()
+            await line.send(request)
+            with trio.move_on_after(0.05):
+                await line.wait_closed()
+            line.close()
         await until(lambda: not server.statistics().connections)
         assert find_garbage() == {}

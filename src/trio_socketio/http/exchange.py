@@ -128,6 +128,7 @@ class HttpReceiver:
                 return
             self._read_or_pause()
         except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # RUN-44: h11's frames refer to the error, and to us
             self._refuse(error.error_status_hint, explain(error))
         except PayloadTooLarge:
             self._refuse_body()
@@ -172,6 +173,7 @@ class HttpReceiver:
         try:
             head = framing.read_head(held)
         except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # RUN-44: h11's frames refer to the error, and to us
             self._refuse(error.error_status_hint, explain(error), find_origin(held))
             return False
         if head is None:
