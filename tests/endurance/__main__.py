@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=whole.seed, help="of the dice")
     asked = parser.parse_args()
     length = Length(**vars(asked))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended in any case
+    # As Ctrl-C, which trio delivers where all servers are ended; an exception anywhere would not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells may have ignored
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as folder,
         running_redis() if length.nodes else nullcontext() as redis,
