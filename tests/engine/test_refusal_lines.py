@@ -239,8 +239,7 @@ async def test_a_client_that_may_not_join_has_a_line(
         first, second, third = [line for line in refusals(caplog) if "namespace" in line]
         assert first == f"{who}'/chat': 'not\\nauthorized'"
         assert second.startswith(
-            f"{who}'/nowhere{'x' * (MAX_SHOWN - 8)}...': 'Invalid namespace'; no namespace of this "
-            "name "
+            f"{who}'/nowhere{'x' * (MAX_SHOWN - 8)}...': 'Invalid namespace'; neither the app "
         )
         assert third.endswith(
             "'/chat': 'Too many namespaces'; see [sockets] max_namespaces_per_session and "
