@@ -409,7 +409,7 @@ class Decoders:
             packets = decode_payload(data)
         except RemoteProtocolError:
             return False
-        body = encode_payload(engine_packet.Outgoing(p.data) for p in packets if p.data)
+        body = encode_payload([engine_packet.Outgoing(p.data) for p in packets if p.data])
         return body is not None
 
     @staticmethod

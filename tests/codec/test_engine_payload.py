@@ -24,7 +24,7 @@ def outgoing(packet: Packet) -> Outgoing:
 @pytest.mark.req("EIO4-31")
 @given(st.lists(engine_packets(), min_size=1, max_size=8))
 def test_payload_round_trips(sent: list[Packet]) -> None:
-    assert decode_payload(encode_payload(map(outgoing, sent))) == sent
+    assert decode_payload(encode_payload([outgoing(packet) for packet in sent])) == sent
 
 
 @pytest.mark.req("EIO4-31")

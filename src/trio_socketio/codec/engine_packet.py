@@ -134,7 +134,8 @@ class Outgoing(msgspec.Struct, gc=False):
 
     def byte_count(self) -> int:
         """About how many bytes it holds while it is queued, for comparing with bounds."""
-        return len(self.text) + sum(map(len, self.attachments))
+        size = len(self.text)
+        return size + sum(map(len, self.attachments)) if self.attachments else size
 
 
 PING: Final = Outgoing(b"2")

@@ -1,6 +1,6 @@
 """Engine.IO v4 payloads: the packets of one long-polling body, separated by U+001E."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from trio_socketio.codec.engine_packet import Outgoing, Packet, decode_packet, encode_binary
@@ -30,16 +30,21 @@ def decode_payload(body: bytes) -> list[Packet]:
             body.decode()
         except UnicodeDecodeError as error:
             raise RemoteProtocolError(f"the payload is not UTF-8: {error}") from None
+    if SEPARATOR not in body:
+        return [decode_packet(body)]
     if body.count(SEPARATOR) >= MAX_PACKETS:  # EIO4-45
         raise RemoteProtocolError(f"more than {MAX_PACKETS} packets in one payload")
     return [decode_packet(part) for part in body.split(SEPARATOR)]  # EIO4-31
 
 
-def encode_payload(packets: Iterable[Outgoing]) -> bytes:
+def encode_payload(packets: Sequence[Outgoing]) -> bytes:
     """Join packets into one long-polling body.
 
     Spec: Engine.IO v4, "Packet encoding / HTTP long-polling".
     """
+    if len(packets) == 1:
+        (packet,) = packets
+        return packet.body or (_encode_body(packet) if packet.attachments else packet.text)
     return SEPARATOR.join([packet.body or _encode_body(packet) for packet in packets])
 
 

@@ -87,7 +87,8 @@ class PlainAdmission:
 
     def headers(self, request: "Request") -> "Headers":
         """Return the CORS headers."""
-        return self._gate.cors.headers(request)
+        cors = self._gate.cors
+        return cors.headers(request) if cors.is_configured else ()
 
     packet_headers = headers
 

@@ -1,12 +1,16 @@
 """Receives the POSTs of a polling session."""
 
 from collections import deque
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from trio_socketio.codec.engine_packet import NOOP, Packet, PacketType
 from trio_socketio.engine.handshake import BAD_REQUEST
+from trio_socketio.engine.payloads import NO_STORE
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.http.request import FixedHeaders
+from trio_socketio.protocol.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +23,11 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
     from trio_socketio.net.traffic import Traffic
 
-NO_STORE: Final = (b"cache-control", b"no-store")
 # Not text/plain: some browsers offer to download such an answer to the POST of a form.
-_OK: Final = (b"Content-Type", b"text/html")
+_OK: Final = FixedHeaders((b"Content-Type", b"text/html"), NO_STORE)
+_DIGITS: Final = tuple(b"%d" % kind for kind in PacketType)
+_OPEN: Final = State.OPEN  # to look a member up in its Enum costs as much as a call
+_CLOSE: Final = PacketType.CLOSE
 
 
 class Inbox:
@@ -114,6 +120,7 @@ class Inbox:
         meanwhile.
         """
         session, reader = self._session, self._reader
+        life, liveness = session._life, session._liveness
         packets, self._packets = self._packets, None
         if packets is None:
             return
@@ -121,25 +128,30 @@ class Inbox:
         post, self._post = self._post, None
         turn_ends = self._owner.poller.turn_ends
         while packets:
-            if session.paused and session.is_open:  # `resume` has on_more called again
+            if (
+                liveness.paused_until < inf and life.state is _OPEN
+            ):  # `resume` has on_more called again
                 self._post, self._packets = post, packets
                 return
             packet = packets.popleft()
-            if not session.is_open:
+            if life.state is not _OPEN:
                 packets.clear()  # they follow a close packet, or one that ended the session
-            elif packet.type is PacketType.CLOSE:
+            elif packet.type is _CLOSE:
                 self._answer_get([NOOP])  # EIO4-54, EIO3-20: not a close: the client sent it itself
                 session.lose("transport close")
             elif packet.binary:
                 reader.receive_binary(packet.data)
             else:
-                reader.receive_text(b"%d%b" % (packet.type, packet.data))
-            if perf_counter() > turn_ends and packets and session.is_open:  # let others have a turn
+                reader.receive_text(_DIGITS[packet.type] + packet.data)
+            if (
+                packets and perf_counter() > turn_ends and life.state is _OPEN
+            ):  # let others have a turn
                 self._post, self._packets = post, packets
                 self.resume()
                 return
         if post is not None:  # EIO4-18
-            post.respond(200, [_OK, NO_STORE, *self._admission.packet_headers(post)], b"ok")
+            own = self._admission.packet_headers(post)
+            post.respond(200, [*_OK, *own] if own else _OK, b"ok")
 
     def fail(self, error: BaseException) -> None:
         """Lose the session: a defect has surfaced while its packets were handed over."""

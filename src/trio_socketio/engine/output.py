@@ -18,20 +18,21 @@ class Output:
         bound_bytes: see ConnectionLimits.output_bound_bytes.
 
     Attributes:
+        packets: what waits; None if nothing does, because an idle session holds no queue.
         on_drained: called once, when everything was taken.
         waiting_bytes: the size of all packets.
     """
 
-    __slots__ = ("_bound_bytes", "_packets", "on_drained", "waiting_bytes")
+    __slots__ = ("_bound_bytes", "on_drained", "packets", "waiting_bytes")
 
     def __init__(self, bound_bytes: int) -> None:
         self._bound_bytes = bound_bytes
-        self._packets: deque[Outgoing] | None = None  # an idle session holds none
+        self.packets: deque[Outgoing] | None = None
         self.waiting_bytes = 0
         self.on_drained: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        return len(self._packets or ())
+        return len(self.packets or ())
 
     def hold(self, packet: "Outgoing") -> bool:
         """Keep a packet, unless too much waits already.
@@ -44,9 +45,9 @@ class Output:
         """
         if self.waiting_bytes > HARD_BOUND_FACTOR * self._bound_bytes:
             return False
-        if self._packets is None:
-            self._packets = deque()
-        self._packets.append(packet)
+        if self.packets is None:
+            self.packets = deque()
+        self.packets.append(packet)
         self.waiting_bytes += packet.byte_count()
         return True
 
@@ -63,7 +64,7 @@ class Output:
     def take(self) -> "list[Outgoing]":
         """Hand over all packets, and hold none of them any more."""
         self.waiting_bytes = 0
-        packets, self._packets = self._packets, None
+        packets, self.packets = self.packets, None
         on_drained, self.on_drained = self.on_drained, None
         if on_drained is not None:
             on_drained()

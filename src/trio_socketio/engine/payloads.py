@@ -5,16 +5,23 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from trio_socketio.codec import engine_payload, engine_payload_v3
 from trio_socketio.codec.jsonp import decode_form, encode_script
+from trio_socketio.http.request import FixedHeaders
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing, Packet
-    from trio_socketio.http.request import Headers, Request
+    from trio_socketio.http.request import Request
 
-_TEXT: Final = ((b"Content-Type", b"text/plain; charset=UTF-8"),)
-_BINARY: Final = ((b"Content-Type", b"application/octet-stream"),)  # EIO4-13, EIO3-15
-_SCRIPT: Final = (
+_BINARY_TYPE: Final = "application/octet-stream"
+
+NO_STORE: Final = (b"cache-control", b"no-store")  # EIO4-15
+_TEXT: Final = FixedHeaders((b"Content-Type", b"text/plain; charset=UTF-8"), NO_STORE)
+_BINARY: Final = FixedHeaders(  # EIO4-13, EIO3-15
+    (b"Content-Type", b"application/octet-stream"), NO_STORE
+)
+_SCRIPT: Final = FixedHeaders(
     (b"Content-Type", b"text/javascript; charset=UTF-8"),
     (b"X-Content-Type-Options", b"nosniff"),
+    NO_STORE,
 )
 
 
@@ -34,8 +41,8 @@ class Payloads(Protocol):
             RemoteProtocolError: the body is not a payload.
         """
 
-    def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
-        """Return the answer to a GET: its Content-Type and related headers, and the body."""
+    def encode(self, packets: "list[Outgoing]") -> tuple[FixedHeaders, bytes]:
+        """Return the answer to a GET: the headers that go with its body, and the body."""
 
 
 class PayloadsV4:
@@ -46,13 +53,13 @@ class PayloadsV4:
 
     def accepts(self, post: "Request") -> bool:
         """Whether the body is text (EIO4-14)."""
-        return not _is_binary(post)
+        return post.headers.get("content-type") != _BINARY_TYPE
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
         """Split the text at U+001E."""
         return engine_payload.decode_payload(body)
 
-    def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
+    def encode(self, packets: "list[Outgoing]") -> tuple[FixedHeaders, bytes]:
         """Join the packets with U+001E."""
         return _TEXT, engine_payload.encode_payload(packets)
 
@@ -82,7 +89,7 @@ class PayloadsV3:
             return engine_payload_v3.decode_binary_payload(body)
         return engine_payload_v3.decode_payload(body)
 
-    def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
+    def encode(self, packets: "list[Outgoing]") -> tuple[FixedHeaders, bytes]:
         """Write a binary payload if one is needed and the client can read it, text otherwise."""
         if not self._base64 and engine_payload_v3.needs_binary(packets):
             return _BINARY, engine_payload_v3.encode_binary_payload(packets)
@@ -114,14 +121,14 @@ class ScriptPayloads:
         """Read the payload out of the form."""
         return self._payloads.decode(post, decode_form(body))
 
-    def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
+    def encode(self, packets: "list[Outgoing]") -> tuple[FixedHeaders, bytes]:
         """Write a script that calls the callback with the payload."""
         return _SCRIPT, encode_script(self._index, self._payloads.encode(packets)[1])
 
 
 def _is_binary(post: "Request") -> bool:
     # EIO4-16: a body without a content type is text
-    return post.headers.get("content-type") == "application/octet-stream"
+    return post.headers.get("content-type") == _BINARY_TYPE
 
 
 _V4: Final = PayloadsV4()

@@ -1,17 +1,17 @@
 """HTTP long-polling: a GET waits for packets, a POST brings them."""
 
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import trio
 
 from trio_socketio.codec.engine_packet import CLOSE, NOOP, Outgoing
 from trio_socketio.engine import session as engine_session
 from trio_socketio.engine.handshake import BAD_REQUEST
-from trio_socketio.engine.inbox import NO_STORE, Inbox
+from trio_socketio.engine.inbox import Inbox
 from trio_socketio.engine.output import Output
 from trio_socketio.net.traffic import Traffic
-from trio_socketio.protocol.session import Input
+from trio_socketio.protocol.session import Input, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Session
-    from trio_socketio.http.request import Headers, Request
+    from trio_socketio.http.request import FixedHeaders, Request
     from trio_socketio.net.connection import Connection
     from trio_socketio.runtime.options import ConnectionLimits
+
+
+_OPEN: Final = State.OPEN  # to look a member up in its Enum costs as much as a call
 
 
 class Owner(engine_session.Owner, Protocol):
@@ -105,10 +108,10 @@ class PollingTransport:
         if request.is_forwarded:
             request.on_release = self.release  # FWD-26
         upgrade = session._upgrade
-        if not session.is_open:
+        if session._life.state is not _OPEN:
             if self._finish_closing():
                 session._end(Input.FLUSHED)
-        elif self._output:
+        elif self._output.packets is not None:
             self._flush_later()  # EIO4-22
         elif upgrade is not None and upgrade.is_probed:
             self.release()  # EIO4-49
@@ -161,10 +164,9 @@ class PollingTransport:
     def flush(self) -> None:
         """Answer the GET with what waits, at the end of the turn."""
         self._queued = False
-        if self._get is not None:
-            packets = self._take()
-            if packets:
-                self._finish(packets)
+        if self._get is not None and self._output.packets is not None:
+            self._slow_at = inf
+            self._finish(self._output.take())
 
     def fail(self, error: BaseException) -> None:
         """Lose the session: a defect has surfaced while its output was flushed."""
@@ -196,7 +198,7 @@ class PollingTransport:
             or not self._compress(compression, get, packets, headers, body)
         ):
             own = self._owner.admission.packet_headers(get)
-            get.respond(200, [*headers, NO_STORE, *own], body)  # EIO4-15
+            get.respond(200, [*headers, *own] if own else headers, body)
 
     def _note_left(self) -> None:
         self._is_leaving = False
@@ -206,7 +208,7 @@ class PollingTransport:
         compression: "Compression",
         get: "Request",
         packets: list[Outgoing],
-        headers: "Headers",
+        headers: "FixedHeaders",
         body: bytes,
     ) -> bool:
         """Answer compressed, now or later (EIO4-74). Returns whether it is so."""
@@ -219,9 +221,9 @@ class PollingTransport:
             self._encoding = None
             own = self._owner.admission.packet_headers(get)
             if encoded is None:
-                get.respond(200, [*headers, NO_STORE, *own], body)
+                get.respond(200, [*headers, *own], body)
             else:
-                get.respond(200, [*headers, NO_STORE, header, *own], encoded)
+                get.respond(200, [*headers, header, *own], encoded)
 
         self._encoding = get
         compression.encode(coding, packets if self._payloads.are_shared else [], body, respond)

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -29,6 +29,7 @@ from trio_socketio.engine.jsonp import is_index, name_page
 from trio_socketio.engine.opening import Opening
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
+
+_CLOSED: Final = State.CLOSED  # to look a member up in its Enum costs as much as a call
 
 
 class EngineParts(NamedTuple):
@@ -145,15 +148,17 @@ class EngineServer:
         # First, because the node that has the session does all of this, with its own rules: FWD-01.
         if self.forwarding is not None and self.forwarding.forward(request, self):
             return
-        upgrade = is_websocket_upgrade(request)
-        if "j" in request.query:
+        upgrade = "upgrade" in request.headers and is_websocket_upgrade(request)
+        query = request.query
+        if "j" in query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
-        if not self.cors.allows(request):  # EIO4-60
+        # Only pages have an origin.
+        if "origin" in request.headers and not self.cors.allows(request):  # EIO4-60
             self.refuse(request, FOREIGN_ORIGIN, upgrade=upgrade)
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
-            session = self.sessions.get(request.query.get("sid", ""))
+            session = self.sessions.get(query.get("sid", ""))
             if session is not None:
                 session._liveness.receive_request()  # EIO4-83
                 if request.is_forwarded:
@@ -175,10 +180,10 @@ class EngineServer:
         protocol = protocol_of(request, self.options)
         if sid:
             session = self.sessions.get(sid)
-            if session is None or session.is_closed:
+            if session is None or session._life.state is _CLOSED:
                 # EIO4-04, OPS-47
                 return FOREIGN_SID if is_foreign_sid(sid, self.node) else UNKNOWN_SID
-            if not upgrade and transport != session.transport:
+            if not upgrade and transport != session._transport.name:
                 return BAD_REQUEST  # EIO4-06, EIO4-51, EIO4-123
             if upgrade and (transport != "websocket" or not self.options.allow_upgrades):
                 return BAD_REQUEST  # EIO4-62
@@ -237,7 +242,13 @@ class EngineServer:
         if upgrade:
             self._serve_upgrade(request, sid)
         elif sid:
-            self._serve_poll(request, self.sessions[sid])
+            polling = self.sessions[sid]._transport
+            if not isinstance(polling, PollingTransport):  # for mypy: verify has seen that it is
+                BAD_REQUEST.answer(request, self.admission.headers(request))
+            elif request.method == "GET":
+                polling.receive_get(request)
+            else:
+                polling.inbox.receive_post(request)
         else:
             self._opening.open_polling(request)
 
@@ -249,15 +260,6 @@ class EngineServer:
             self._opening.open_candidate(request, headers, self.sessions[sid])
         else:
             self._opening.open_websocket(request, headers)
-
-    def _serve_poll(self, request: "Request", session: "Session") -> None:
-        polling = session._transport
-        if not isinstance(polling, PollingTransport):  # for mypy: verify has seen that it is
-            BAD_REQUEST.answer(request, self.admission.headers(request))
-        elif request.method == "GET":
-            polling.receive_get(request)
-        else:
-            polling.inbox.receive_post(request)
 
     # -- sessions
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from trio_socketio.http.request import Headers
+from trio_socketio.http.request import Headers, encode_headers
 
 ErrorHeaders = Callable[[str | None], Headers]
 """Gives the headers that let pages of an origin read an error; None stands for an unknown one."""
@@ -33,6 +33,11 @@ PHRASES: Final = {
     505: b"HTTP Version Not Supported",
 }
 
+START_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, phrase) for status, phrase in PHRASES.items()
+}
+"""What an answer begins with, by its status."""
+
 _TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 _QUOTED: Final = re.compile(r"[:(]? *\b(?:bytearray\()?b['\"]")
 """Matches where the message of an h11 error begins to quote the peer."""
@@ -58,6 +63,6 @@ def encode_error(status: int, reason: str, headers: Headers = ()) -> bytes:
     """
     body = reason.encode("ascii", "backslashreplace")
     every = [*([_TEXT] if body else []), *headers, (b"Content-Length", b"%d" % len(body))]
-    lines = b"".join([b"%b: %b\r\n" % header for header in every])
+    lines = encode_headers(every)
     phrase = PHRASES.get(status, PHRASES[400])
     return b"HTTP/1.1 %d %b\r\n%bConnection: close\r\n\r\n%b" % (status, phrase, lines, body)

@@ -14,7 +14,6 @@ from math import inf
 from typing import Final
 
 import h11
-import trio
 
 from trio_socketio.errors import PayloadTooLarge
 from trio_socketio.http.error_answers import ErrorHeaders, encode_error, explain, no_headers
@@ -23,6 +22,7 @@ from trio_socketio.http.h11_framing import H11Framing
 from trio_socketio.http.request import Headers, Request
 from trio_socketio.http.request_head import MAX_HEAD_BYTES, Head, find_origin, parse_head
 from trio_socketio.net.connection import Connection
+from trio_socketio.protocol.connection import CLOSED
 from trio_socketio.protocol.http_exchange import AT_REST, TRANSITIONS, Input, State, advance
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class HttpReceiver:
         self._on_body: OnBody = _ignore_body
         self._h11: H11Framing | None = None  # made for the first bytes that need it
         self._in_turn = False  # the connection's turn is running, and goes on after an answer
-        connection.set_deadline(trio.current_time() + handshake_timeout_s)
+        connection.set_deadline(connection.owner.deadlines.now() + handshake_timeout_s)
 
     @property
     def is_at_rest(self) -> bool:
@@ -152,7 +152,8 @@ class HttpReceiver:
         is_later = self._state is State.RESTING
         self._state = advance(self._state, Input.BYTES)
         if is_later:
-            self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
+            now = self.connection.owner.deadlines.now()
+            self.connection.set_deadline(now + self._handshake_timeout_s)
 
     def _hold(self, data: bytes) -> None:
         if self._h11 is None:
@@ -233,7 +234,7 @@ class HttpReceiver:
 
     def respond(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         connection = self.connection
-        if request is not self._request or connection.closed:
+        if request is not self._request or connection.life is CLOSED:
             return  # the peer has gone, or was sent an error instead
         data, kept = self._framing.frame_answer(request, status, headers, body)
         connection.write(data)
@@ -260,7 +261,7 @@ class HttpReceiver:
             if not self._in_turn:
                 connection.call_again()
         else:
-            connection.set_deadline(trio.current_time() + self._keep_alive_s)
+            connection.set_deadline(connection.owner.deadlines.now() + self._keep_alive_s)
 
     def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
         connection, held = self.take_over()

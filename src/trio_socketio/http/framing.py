@@ -8,8 +8,8 @@ cannot tell which: `tests/http/test_framing.py` compares their answers.
 from collections.abc import Callable
 from typing import Protocol
 
-from trio_socketio.http.error_answers import PHRASES
-from trio_socketio.http.request import Headers, Request
+from trio_socketio.http.error_answers import START_LINES
+from trio_socketio.http.request import FixedHeaders, Headers, Request, encode_headers
 
 
 class Framing(Protocol):
@@ -74,19 +74,13 @@ class PlainFraming:
         self, request: Request, status: int, headers: Headers, body: bytes
     ) -> tuple[bytes, bool]:
         self.body = b""  # nothing is kept while the connection rests
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        lines = headers.lines if type(headers) is FixedHeaders else encode_headers(headers)
         # What follows a request for another protocol need not be HTTP.
         close = b"Connection: close\r\n" if "upgrade" in request.headers else b""
         if status == 304:  # without a Content-Length: HTTP-62
-            return b"HTTP/1.1 304 %b\r\n%b%b\r\n" % (PHRASES[304], lines, close), not close
-        data = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b" % (
-            status,
-            PHRASES[status],
-            lines,
-            len(body),
-            close,
-            body,
-        )
+            return b"%b%b%b\r\n" % (START_LINES[304], lines, close), not close
+        start, size = START_LINES[status], len(body)
+        data = b"%b%bContent-Length: %d\r\n%b\r\n%b" % (start, lines, size, close, body)
         return data, not close
 
     def is_kept(self, request: Request) -> bool:

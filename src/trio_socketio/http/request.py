@@ -2,18 +2,41 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from trio_socketio.net.connection import Connection
 
-_PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
-"""Matches a query string in which nothing is escaped."""
+_PLAIN_QUERY: Final = re.compile(r"(?:[-A-Za-z0-9_.]+=[-A-Za-z0-9_.]*(?:&|\Z))*").fullmatch
+"""Matches a query string in which nothing is escaped, and each parameter has a name and a value."""
+_PAIRS: Final = re.compile(r"([^=&]+)=([^&]*)").findall
+"""Finds the parameters of such a query string."""
 
 _AUTHORITY: Final = re.compile(r"\*|[^/?]*://[^/?]*/?")
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class FixedHeaders(tuple[tuple[bytes, bytes], ...]):
+    """Headers that many answers have in common.
+
+    Attributes:
+        lines: the headers as they are sent, which are encoded once.
+    """
+
+    lines: bytes
+
+    def __new__(cls, *headers: tuple[bytes, bytes]) -> Self:
+        """Encode the headers."""
+        self = super().__new__(cls, headers)
+        self.lines = encode_headers(headers)
+        return self
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Write headers as lines, each with its end."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 class Exchange(Protocol):
@@ -52,6 +75,7 @@ class Request:
             those of the connection to that node.
         is_forwarded: whether another node has forwarded it.
         path, query_text: the parts of the target, as they were sent.
+        query: the query's parameters; of a repeated name the last counts, as in the reference.
         answered: whether it was answered, or cannot be any more.
         on_release: called when the peer asks for an answer now to a request that waits.
         on_abort: called once if the peer goes away, or sends nonsense, before the answer.
@@ -60,7 +84,6 @@ class Request:
 
     __slots__ = (
         "_http",
-        "_query",
         "address",
         "answered",
         "attached",
@@ -70,6 +93,7 @@ class Request:
         "on_abort",
         "on_release",
         "path",
+        "query",
         "query_text",
         "secure",
         "target",
@@ -80,8 +104,9 @@ class Request:
         self.method = method
         self.target = target
         self.headers = headers
-        self.address = http.connection.address
-        self.secure = http.connection.secure
+        connection = http.connection
+        self.address = connection.address
+        self.secure = connection.secure
         self.is_forwarded = False  # nothing that a client sends changes that: FWD-32
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
@@ -90,26 +115,18 @@ class Request:
         if not target.startswith("/"):  # the absolute form, which clients of a proxy send
             target = "/" + _AUTHORITY.sub("", target)
         self.path, _, self.query_text = target.partition("?")
-        self._query: dict[str, str] | None = None
+        self.query = self.parse_query(self.query_text)
 
     @property
     def connection(self) -> "Connection":
         """The connection, which may carry other requests too."""
         return self._http.connection
 
-    @property
-    def query(self) -> dict[str, str]:
-        """The query's parameters; of a repeated name the last counts, as in the reference."""
-        if self._query is None:
-            self._query = self.parse_query(self.query_text)
-        return self._query
-
     @staticmethod
     def parse_query(text: str) -> dict[str, str]:
         """Decode the parameters of a query string; of a repeated name the last counts."""
         if _PLAIN_QUERY(text):
-            pairs = [pair.partition("=") for pair in text.split("&") if pair]
-            return {name: value for name, _, value in pairs}
+            return dict(_PAIRS(text))
         return dict(parse_qsl(text, keep_blank_values=True))
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:

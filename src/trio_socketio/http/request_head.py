@@ -63,34 +63,34 @@ def parse_head(data: bytes, max_bytes: int) -> Head | None:
     Spec: RFC 9112, sections 2 to 6.
     """
     match = _HEAD.match(data)
-    if match is None or match.end() > max_bytes:
+    if match is None or (size := match.end()) > max_bytes:
         return None
+    method, target, block = match.groups()
+    lines = block.decode("latin-1").split("\r\n")
+    del lines[-1]  # empty: it is what follows the last line
     headers: dict[str, str] = {}
-    for line in match[3].decode("latin-1").split("\r\n")[:-1]:
+    for line in lines:
         name, _, value = line.partition(":")
-        name = name.lower()
-        if name in headers or name in _LEFT_TO_H11:
-            return None
-        headers[name] = value.strip(" \t")
+        headers[name.lower()] = value.strip(" \t")
     length = headers.get("content-length", "0")
     if (
-        _HOST(headers.get("host", "/")) is None
+        len(headers) != len(lines)  # a header is repeated
+        or not _LEFT_TO_H11.isdisjoint(headers)
+        or _HOST(headers.get("host", "/")) is None
         or not length.isdigit()
         or not length.isascii()
         or len(length) > _MAX_LENGTH_DIGITS
-        or match.end() + int(length) != len(data)
-        or not _stays_open(headers)
+        or size + int(length) != len(data)
     ):
         return None
-    return Head(match[1].decode(), match[2].decode(), headers, match.end())
-
-
-def _stays_open(headers: dict[str, str]) -> bool:
-    """Whether the connection is kept for the next request, or becomes a WebSocket."""
     connection = headers.get("connection")
     if "upgrade" in headers:
-        return connection == "Upgrade" and headers["upgrade"].lower() == "websocket"
-    return connection is None or connection.lower() == "keep-alive"
+        if connection != "Upgrade" or headers["upgrade"].lower() != "websocket":
+            return None
+    elif connection is not None and connection.lower() != "keep-alive":
+        return None
+    # Not Head(...), which is a call of Python for each request.
+    return tuple.__new__(Head, (method.decode(), target.decode(), headers, size))
 
 
 def check_head(head: bytes) -> None:

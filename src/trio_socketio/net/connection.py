@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import trio
 
 from trio_socketio.net.backlog import Backlog
-from trio_socketio.net.driving import HANG_UP, READ, WRITE, Owner
+from trio_socketio.net.driving import HANG_UP, READ, WRITE, Entry, Owner
 from trio_socketio.net.receiver import NOBODY, Receiver
 from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
 from trio_socketio.net.traffic import Traffic
@@ -99,7 +99,7 @@ class Connection:
         self._sock = sock
         self.address = address
         self.life = OPEN
-        self.deadline_entry: object = None
+        self.deadline_entry: Entry | None = None
         self._deadline = inf
         self._receiver: Receiver = NOBODY
         self._receive: Callable[[bytes], None] = NOBODY.receive_data
@@ -360,7 +360,8 @@ class Connection:
     def set_deadline(self, at: float) -> None:
         """Lose the connection at this time on trio's clock; infinity sets no deadline."""
         self._deadline = at
-        self.owner.deadlines.schedule(self)
+        if (entry := self.deadline_entry) is None or at < entry.at:  # else it is looked at in time
+            self.owner.deadlines.schedule(self)
 
     def next_deadline(self) -> float:
         backlog = self.backlog

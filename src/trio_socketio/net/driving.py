@@ -69,6 +69,13 @@ class Poller(Protocol):
         """Whether nothing may be sent before the turn ends; see runtime/fence.py."""
 
 
+class Entry(Protocol):
+    """An entry of the timetable."""
+
+    at: float
+    """When the timetable looks at the item's deadline."""
+
+
 class Expiring(Protocol):
     """Something with a deadline that may move."""
 
@@ -84,6 +91,9 @@ class Expiring(Protocol):
 
 class Timetable(Protocol):
     """Watches deadlines; see runtime/deadlines.py."""
+
+    now: Callable[[], float]
+    """Reads trio's clock."""
 
     def schedule(self, item: Expiring) -> None:
         """Take note that the item's deadline may have come nearer."""

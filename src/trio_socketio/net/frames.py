@@ -248,7 +248,8 @@ class FrameReceiver:
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
         uncommon = 0  # how many of these wsproto had
-        short = min(126, self._max_bytes + 1)  # shorter ones are neither extended nor too long
+        most = self._max_bytes
+        short = 126 if most > 125 else most + 1  # shorter ones are neither extended nor too long
         turn_ends = self._connection.owner.poller.turn_ends
         try:
             while size - at >= 2:
