@@ -162,7 +162,8 @@ def decode_packet(text: bytes) -> Packet:
         start = text.find(b"[", 2, _MAX_ACK_DIGITS + 3)
         if start == 2:
             arguments: list[Any] = decode_json(text[2:])
-            check_event_name(arguments)
+            if not arguments or type(arguments[0]) is not str or arguments[0] in RESERVED_EVENTS:
+                check_event_name(arguments)
             return Packet(_EVENT, "/", arguments)
         digits = text[2:start] if start > 2 else b""
         if digits.isdigit() and (asked := int(digits)) <= MAX_ACK_ID:

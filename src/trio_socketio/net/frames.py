@@ -319,7 +319,7 @@ class FrameReceiver:
                     messages -= weight
                     uncommon += weight
                 at = end
-            if self._on_lost is not None:
+            if self._on_lost is not None and (at < size or self._held):
                 self._keep(data, at, 0)
         finally:  # counted for each read, so that a message costs nothing
             self._connection.traffic.packets_in += MESSAGES_PER_TURN - messages - uncommon

@@ -73,9 +73,13 @@ class Job(Protocol):
     """Work for a worker."""
 
     def run(self, workers: "Workers") -> Awaitable[bool]:
-        """Do the work; return whether other tasks ran just before its end.
+        """Do the work.
 
-        Raises nothing but Cancelled.
+        Returns:
+            Whether the worker may go on at once, because other tasks ran just before the end, or
+            `step_began` is that end and within the slice.
+        Raises:
+            trio.Cancelled: nothing else is raised.
         """
 
 
@@ -175,12 +179,18 @@ class Workers:
             self._taker_starts = True
             self._context.run(nursery.start_soon, self._work)
 
-    def _pass_on(self) -> None:
-        """Let another worker be the taker if this one is, because its handler suspends now."""
-        if self._taker is not None and self._taker is trio.lowlevel.current_task():
+    def pass_on(self) -> trio.lowlevel.Task:
+        """Let another worker be the taker if this one is, because its handler suspends now.
+
+        Returns:
+            This worker's task.
+        """
+        task = trio.lowlevel.current_task()
+        if self._taker is task:
             self._taker = None
             if self._ready and self._nursery is not None:
                 self._send_taker(self._nursery)
+        return task
 
     def call(self, handler: Callee, arguments: list[Any]) -> Any:
         """Call a plain handler here and now, in a context of its own.
@@ -212,14 +222,17 @@ class Workers:
     ) -> Any:
         """Call an async function, each step of it in the same context of its own."""
         result = self.begin(function, arguments)
-        return await result if result is self.suspended else result
+        if result is not self.suspended:
+            return result
+        self.pass_on()
+        return await result
 
     def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         """Call an async function in a worker, up to the point where it first suspends.
 
         Returns:
             The function's result; or, if it has suspended, an awaitable for the rest, which is
-            also in ``suspended`` and must be awaited at once.
+            also in ``suspended``. Then call `pass_on`, and await the rest at once.
         """
         context = self._context.copy()
         coroutine = context.run(function, *arguments)
@@ -241,8 +254,10 @@ class Workers:
         Each of its steps runs in its context, and is timed.
         """
         handler = self.running
-        self.end_step(perf_counter())
-        self._pass_on()
+        now = perf_counter()
+        if now - self.step_began > self.note_s:  # end_step without a call in the common case
+            self.end_step(now)
+        self.step_began = now
         while True:
             step: Callable[[Any], Any] = coroutine.send
             try:
@@ -254,7 +269,10 @@ class Workers:
             try:
                 trap = context.run(step, value)
             except StopIteration as stop:
-                self.end_step(perf_counter())
+                now = perf_counter()
+                if now - self.step_began > self.note_s:
+                    self.end_step(now)
+                self.step_began = now
                 return stop.value
             except GeneratorExit as error:
                 if isinstance(value, GeneratorExit):
@@ -338,11 +356,12 @@ class Workers:
             self.failed += 1
             log.exception("a task failed: this is a defect of trio-socketio")
         finally:
-            self._job_done()
+            self._busy -= 1
+            if self._busy <= 0:
+                self._tell_idle()
 
-    def _job_done(self) -> None:
-        self._busy -= 1
-        if self._busy <= 0 and self._waiting_idle:
+    def _tell_idle(self) -> None:
+        if self._waiting_idle:
             self._waiting_idle.unpark_all()
 
     @property
@@ -374,11 +393,11 @@ class Workers:
         self._begin_slice()
         while True:
             while self._ready:
-                rested = False
+                goes_on = False
                 if self.fences.at < inf:
                     await self.pass_fences()
                 try:
-                    rested = await self._ready.popleft().run(self)
+                    goes_on = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.
                 except BaseException as error:
                     if split_failure(error)[1] is not None:
@@ -386,8 +405,10 @@ class Workers:
                     self.failed += 1
                     log.exception("a job failed: this is a defect of trio-socketio")
                 finally:
-                    self._job_done()
-                if not rested and self.is_slice_over(perf_counter()):
+                    self._busy -= 1
+                    if self._busy <= 0:
+                        self._tell_idle()
+                if not goes_on and self.is_slice_over(perf_counter()):
                     await self.rest()
             if self._taker is task:
                 self._taker = None

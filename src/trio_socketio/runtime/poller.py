@@ -115,7 +115,8 @@ class Poller(ABC):
         if self._in_turn:
             self._dirty.append(item)
         else:
-            self._wake()
+            if self._flusher is not None:
+                self._wake()
             self._gathered.append(item)
 
     def defer(self, callback: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import types
 from collections import deque
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -234,10 +235,6 @@ class Events:
             return weight
         return weigh_event(packet, arguments[1:])
 
-    def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """Handle what is queued, in order."""
-        return self.handle(workers, self._queue or deque())
-
     def give_up(self) -> int:
         """Drop what is queued, since no worker will run it. Returns how many events those were."""
         queue, self._queue = self._queue or deque(), None
@@ -276,16 +273,24 @@ class Events:
             self._give_back(socket, weight)
 
     @types.coroutine
-    def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
+    def run(
+        self, workers: "Workers", queue: "deque[_Event] | None" = None
+    ) -> "Generator[Any, Any, bool]":
         """Run handlers in a worker, one after the other, and answer.
 
         One generator does it all, because each call between trio and a handler is paid at every
         step of a handler that is suspended.
 
+        Args:
+            workers: what runs them.
+            queue: the events; None for what is queued here.
+
         Returns:
-            Whether the last handler was suspended; see Job.run.
+            As Job.run does.
         """
-        suspended = False
+        if queue is None:
+            queue = self._queue or deque()
+        suspended, rests = False, True
         handled = 0  # the weight of the events that were handled and are still counted
         eased_at = workers.queue_bound // 2
         timings, fences = workers.timings, workers.fences
@@ -294,7 +299,7 @@ class Events:
         in_row: Handler | None = None
         timing: Timing | None = None
         calls = 0
-        row_began = began = perf_counter()
+        row_began = began = workers.step_began  # the worker has done nothing since
         try:
             while queue:
                 handler, arguments, ack_id, weight = queue.popleft()
@@ -311,8 +316,9 @@ class Events:
                         result = workers.begin(handler.function, arguments)
                         if result is workers.suspended:
                             suspended = True
-                            if self._task is None and queue is self._queue:
-                                self._task = trio.lowlevel.current_task()
+                            task = workers.pass_on()
+                            if queue is self._queue:
+                                self._task = task
                             if handled > UNCOUNTED_BYTES:
                                 self._give_back(arguments[0], handled)
                                 handled = 0
@@ -345,7 +351,7 @@ class Events:
                         self._give_back(arguments[0], handled)
                         handled = 0
                 if suspended:
-                    rests = fences.is_passed()  # LEASE-45
+                    rests = fences.at < inf and fences.is_passed()  # LEASE-45
                 else:
                     workers.step_began = ended
                     rests = ended > workers.slice_ends
@@ -359,11 +365,13 @@ class Events:
         finally:
             if calls and timing is not None:
                 timing.add_quick(calls, began - row_began)
-            if handled:
+            if handled > self._uncounted:
                 self._give_back(arguments[0], handled)
+            else:
+                self._uncounted -= handled
             if queue is self._queue:
                 self._queue = self._task = None
-        return suspended
+        return suspended or not rests
 
     def _give_back(self, socket: EventSocket, weight: int) -> None:
         """Take events out of the accounts: they were handled, or never will be (BND-06)."""
@@ -411,10 +419,10 @@ class _ConcurrentEvent:
         """Handle the event, unless its session was aborted meanwhile (LEASE-48)."""
         if self._arguments[0].session.aborted:
             workers.give_up(self)
-            return self._events.handle(workers, deque())
+            return self._events.run(workers, deque())
         handler = self._events.intercepted(self._handler)
         event = (handler, self._arguments, self._ack_id, self._weight)
-        return self._events.handle(workers, deque([event]))
+        return self._events.run(workers, deque([event]))
 
     def give_up(self) -> int:
         """Drop the event."""
