@@ -242,7 +242,7 @@ class HttpReceiver:
 
     def pass_on(self, request: Request, data: bytes, *, is_last: bool, closes: bool) -> None:
         connection = self.connection
-        if request is self._request and not connection.closed:  # else the peer has gone
+        if request is self._request and connection.life is not CLOSED:  # else the peer has gone
             connection.write(data)
             if is_last:
                 self._end_answer(kept=not closes and self._framing.is_kept(request))

@@ -64,7 +64,7 @@ class ForwardedAnswer:
                 self._head = data
                 return b""
             self._head = b""
-        if not self.switches:
+        if self.status != 101:
             if len(data) - size > self.left_bytes:
                 raise RemoteProtocolError("more has come than one answer")
             self.left_bytes -= len(data) - size

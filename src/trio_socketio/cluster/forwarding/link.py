@@ -110,7 +110,8 @@ class Link:
     def rest(self) -> None:
         """End the use of the link: its answer is complete."""
         self.user = None
-        self.connection.set_deadline(trio.current_time() + IDLE_S)
+        connection = self.connection
+        connection.set_deadline(connection.owner.deadlines.now() + IDLE_S)
         self._owner.link_rests(self)
 
     def send_pulse(self) -> None:

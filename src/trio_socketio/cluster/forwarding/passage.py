@@ -7,7 +7,7 @@ import trio
 
 from trio_socketio.cluster.forwarding.pipe import HELD_BYTES, PATIENCE_S, join
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.protocol.connection import OPEN
+from trio_socketio.protocol.connection import ON, OPEN
 from trio_socketio.protocol.forwarded_answer import ForwardedAnswer
 
 if TYPE_CHECKING:
@@ -141,26 +141,28 @@ class Passage:
     def receive_answer(self, data: bytes) -> None:
         link, answer = self._link, self._answer
         assert link is not None
-        began = bool(answer.status)
+        began = answer.status
         try:
             data = answer.receive(data)
-            if answer.switches and not self._is_upgrade:
+            switches = answer.switches
+            if switches and not self._is_upgrade:
                 raise RemoteProtocolError("101 was not asked for")
         except RemoteProtocolError:
             link.fail("malformed")
             return
-        if not (began or answer.switches) and answer.status and self._peer.is_draining:
+        if not (began or switches) and answer.status and self._peer.is_draining:
             self._closes = True  # FWD-26
             if not answer.closes:
                 data = data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-        if answer.switches:
+        if switches:
             self._switch(link, data)
         elif answer.is_over:
             self._part()
             if answer.closes:
                 link.end()
             else:
-                link.connection.resume_reading()  # TLS hands over more after _hold_back
+                if link.connection.reading is not ON:
+                    link.connection.resume_reading()  # TLS hands over more after _hold_back
                 link.rest()
             self.request.pass_on(data, is_last=True, closes=self._closes)
         elif data:

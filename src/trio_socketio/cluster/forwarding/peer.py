@@ -96,8 +96,9 @@ class Peer:
         self.note_waiting(passage)
 
     def note_waiting(self, passage: Passage) -> None:
-        if self.hearing.add(passage, trio.current_time()):
-            self._ground.links.deadlines.schedule(self)
+        deadlines = self._ground.links.deadlines
+        if self.hearing.add(passage, deadlines.now()):
+            deadlines.schedule(self)
 
     def take_link(self, passage: Passage) -> "Link | None":
         try:
