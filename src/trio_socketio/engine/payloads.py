@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _BINARY_TYPE: Final = "application/octet-stream"
 
-NO_STORE: Final = (b"cache-control", b"no-store")  # EIO4-15
+NO_STORE: Final = (b"cache-control", b"no-store")
 _TEXT: Final = FixedHeaders((b"Content-Type", b"text/plain; charset=UTF-8"), NO_STORE)
 _BINARY: Final = FixedHeaders(  # EIO4-13, EIO3-15
     (b"Content-Type", b"application/octet-stream"), NO_STORE

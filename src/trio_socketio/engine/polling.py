@@ -188,7 +188,7 @@ class PollingTransport:
         self._owner.counts.polling.packets_out += len(packets)
         self._carrier = carrier = get.connection
         carrier.on_drained, self._is_leaving = self._note_left, True
-        headers, body = self._payloads.encode(packets)
+        headers, body = self._payloads.encode(packets)  # EIO4-15: not to be stored
         self.traffic.packets_out += len(packets)
         self.traffic.bytes_out += len(body)
         compression = self._owner.compression
