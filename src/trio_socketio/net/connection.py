@@ -271,16 +271,12 @@ class Connection:
             return
         self._output = IDLE
         out = self._out
-        count = len(out)
-        data = out[0] if count == 1 else b"".join(out)
-        if self._apart:
-            count -= self._apart
-            self._apart = 0
+        data = out[0] if len(out) == 1 else b"".join(out)
         traffic = self.traffic
-        traffic.packets_out += count
+        traffic.packets_out += len(out) - self._apart
         traffic.bytes_out += len(data)
         out.clear()
-        self._out_bytes = 0
+        self._out_bytes = self._apart = 0
         self._send(data)
 
     def _send(self, data: bytes | memoryview) -> None:
