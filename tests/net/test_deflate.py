@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 import zlib
 from functools import cache
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -429,6 +430,21 @@ def test_large_messages_pass_both_ways(size: int) -> None:
 def bomb(size: int) -> bytes:
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     return deflate.compress(bytes(size)) + deflate.flush(zlib.Z_SYNC_FLUSH)[:-4]
+
+
+def test_what_inflates_to_much_counts_for_as_many_messages_in_a_turn() -> None:
+    message = b"".join(fragments(BINARY, bomb(40 * 1024), [], rsv=RSV1))
+
+    async def main() -> None:
+        async with open_net() as net:
+            end = deflate_end(net, agreed())
+            net.poller.turn_ends = inf
+            feed(end, message * 20, [20 * len(message)])
+            assert len(end.messages) == 6  # of 11 each, until the 64 of a turn are exceeded
+            await settle()
+            assert len(end.messages) == 20
+
+    trio.run(main)
 
 
 @pytest.mark.req("WS-07")

@@ -22,6 +22,7 @@ from trio_socketio.net.frames import (
     encode_frame,
     encode_frames,
 )
+from trio_socketio.protocol.connection import HELD, ON
 
 CONTINUATION, TEXT, BINARY, PING, PONG = 0x0, 0x1, 0x2, 0x9, 0xA
 TOO_BIG = b"\x88\x02" + struct.pack("!H", 1009)
@@ -181,6 +182,41 @@ class TestBounds:
         trio.run(main)
 
 
+class TestCounting:
+    @trio_test
+    async def test_each_message_is_counted_once_whatever_its_frames(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            counted: list[int] = []
+            for frames in (
+                make_frame(TEXT, b"one") + make_frame(BINARY, b"two"),
+                make_frame(PING, b"p") + make_frame(PONG, b""),
+                make_frame(TEXT, b"a", fin=False) + make_frame(PING, b"p"),
+                make_frame(CONTINUATION, b"b", fin=False),
+                make_frame(CONTINUATION, b"c") + make_frame(TEXT, b"next"),
+                make_frame(TEXT, b"x" * 200) + make_frame(TEXT, b"y" * 70_000),
+            ):
+                await end.peer.send(frames)
+                counted.append(end.connection.traffic.packets_in)
+            assert counted == [2, 2, 2, 2, 4, 6]
+            assert len(end.messages) == 6
+
+
+class TestHolding:
+    @trio_test
+    async def test_a_receiver_that_is_held_is_not_read(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            end.receiver.hold()
+            await end.peer.send(make_frame(TEXT, b"held"))
+            readings = [end.connection.reading]
+            assert end.messages == []
+            end.receiver.resume()
+            await settle()
+            assert [*readings, end.connection.reading] == [HELD, ON]
+            assert end.messages == ["held"]
+
+
 class TestIdle:
     @trio_test
     async def test_no_wsproto_object_lives_while_no_message_is_open(self) -> None:
@@ -338,6 +374,26 @@ class TestSpreading:
 
 
 class TestEnding:
+    @pytest.mark.req("WSP-23")
+    @pytest.mark.parametrize("reason", [b"", b"bye"])
+    @trio_test
+    async def test_a_peer_that_has_closed_is_not_waited_for(self, reason: bytes) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(0x8, (1000).to_bytes(2, "big") + reason))
+            assert end.lost == ["transport close"]
+            assert end.connection.fileno() == -1
+            assert end.peer.read_nowait() == b"\x88\x02" + (1000).to_bytes(2, "big")
+            assert end.peer.eof
+
+    @trio_test
+    async def test_nothing_is_handed_over_behind_a_close(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            close = make_frame(0x8, (1000).to_bytes(2, "big"))
+            await end.peer.send(make_frame(TEXT, b"a") + close + make_frame(TEXT, b"late"))
+            assert end.messages == ["a"]
+
     @pytest.mark.req("WSP-31")
     @trio_test
     async def test_close_sends_its_code_and_tells_nobody(self) -> None:

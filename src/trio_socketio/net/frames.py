@@ -384,7 +384,6 @@ class FrameReceiver:
         self._end(code, "transport error")
 
     def _end(self, code: int, reason: str, *, heard_all: bool = False) -> None:
-        self._stopped = True
         self._rest = None
         self._send_close(code)
         self._connection.finish(heard_all=heard_all)
