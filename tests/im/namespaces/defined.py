@@ -22,7 +22,7 @@ from tests.wire import SocketIOClient
 from trio_socketio import Server, ServerOptions, TcpEndpoint, open_runtime
 from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.cluster.service import Cluster
-from trio_socketio.codec.json_rpc import Request
+from trio_socketio.codec.json_rpc import Code, Request
 from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
@@ -68,11 +68,17 @@ class DefinedNode:
         return found["result"]
 
     async def listed(self) -> dict[str, Any]:
-        """The definitions as namespaces.list tells them."""
+        """The definitions as namespaces.list tells them, as soon as other nodes can be asked."""
         found: dict[str, Any] = {}
         after = None
         while True:
-            page = await self.call("namespaces.list", after=after, limit=1000)
+            try:
+                page = await self.call("namespaces.list", after=after, limit=1000)
+            except ControlError as error:
+                if error.code != Code.UNAVAILABLE:
+                    raise
+                await trio.sleep(0.01)
+                continue
             found |= {one["namespace"]: one.get("definition") for one in page["namespaces"]}
             after = page["next"]
             if after is None:
