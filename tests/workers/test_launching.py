@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,36 @@ async def test_a_process_that_a_signal_has_stopped_is_known() -> None:
     finally:
         process.kill()
         process.link.close()
+
+
+@pytest.mark.req("WORK-63")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell")
+@trio_test
+async def test_the_name_of_a_process_may_hold_any_bytes(tmp_path: Path) -> None:
+    """It has 15 bytes of the name of the file, or is what the app has set."""
+
+    def place_of(index: int, link: int) -> WorkerPlace:
+        return WorkerPlace(
+            index=index, count=2, node="a-1", parent="a", link=link, shares=0, listeners=(0,)
+        )
+
+    program = os.fsdecode(bytes(tmp_path) + b"/) T \xff\xc3")
+    os.symlink(shutil.which("sleep") or "", program)
+    process = await Launcher([program, "100"], os.environ, place_of, tuple).start(1)
+    try:
+        assert b"() T \xff\xc3)" in stat_of(process.pid)
+        assert not process.is_stopped()
+        os.kill(process.pid, signal.SIGSTOP)
+        await until(process.is_stopped)
+    finally:
+        process.kill()
+        with trio.fail_after(10):
+            await process.wait()
+        process.link.close()
+
+
+def stat_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/stat").read_bytes()
 
 
 def test_what_a_worker_has_inherited_is_not_for_what_its_app_starts() -> None:

@@ -106,6 +106,22 @@ def test_an_end_that_reads_nothing_is_given_up() -> None:
 
 
 @trio_test
+async def test_an_end_that_we_close_meanwhile_is_lost(pair: tuple[Link, socket.socket]) -> None:
+    """What a worker has started may hold its end open when it has ended itself."""
+    link, _ = pair
+
+    async def send() -> None:
+        with pytest.raises(LinkLost, match="closed"):
+            await link.send(Failed(reason="x" * (4 << 20)))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            await trio.testing.wait_all_tasks_blocked()
+            link.close()
+
+
+@trio_test
 async def test_what_was_given_up_before_it_began_leaves_no_half_of_a_line(
     pair: tuple[Link, socket.socket],
 ) -> None:

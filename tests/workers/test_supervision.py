@@ -744,6 +744,104 @@ def test_one_that_was_stopped_by_a_debugger_is_told_but_left_alone(
     assert "a signal or a debugger has stopped it, and it is left alone" in caplog.text
 
 
+@pytest.mark.req("WORK-61")
+def test_one_that_does_not_end_when_it_is_killed_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for a disk ends only when it has its answer."""
+
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=30.0) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            monkeypatch.setattr(child, "kill", lambda: None)
+            await trio.sleep(100)
+            assert states(workers) == ["blocked", "serving"]
+            child.end(-9)
+            await trio.sleep(0.1)
+            assert workers.restarts["blocked"] == 1
+
+    play(test)
+    assert caplog.text.count("and is killed") == 1
+
+
+@pytest.mark.req("WORK-68")
+def test_one_that_drains_is_not_killed_because_it_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its event loop has ended, and its interpreter waits for a thread."""
+
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.obey = lambda child, order: None
+        async with supervised(fake, max_blocked_s=8.0) as workers:
+            await workers.wait_serving()
+            workers.drain()
+            await trio.sleep(1)
+            fake.blocked.update(fake.started)
+            await trio.sleep(STOP_S - 2)
+            assert states(workers) == ["draining", "draining"]
+            fake.of(1)[0].end(0)
+            await trio.sleep(2)
+            assert [fake.of(index)[0].killed for index in (1, 2)] == [False, True]
+            assert [one.died_of for one in workers.listed()] == [
+                "",
+                f"it has not stopped within {STOP_S:g} s, and was killed",
+            ]
+
+    play(test)
+    assert blocked_lines(caplog) == []
+
+
+@pytest.mark.req("WORK-68")
+def test_one_that_answers_again_while_it_drains_has_its_time_to_drain() -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        fake.obey = lambda child, order: None
+        async with supervised(fake, max_blocked_s=8.0) as workers:
+            await workers.wait_serving()
+            (child,) = fake.of(1)
+            fake.blocked.add(child)
+            await trio.sleep(7)
+            workers.drain()
+            fake.unblock(child)
+            await trio.sleep(0.1)
+            fake.blocked.add(child)
+            await trio.sleep(STOP_S - 1)
+            assert not child.killed
+            for one in fake.started:
+                one.end(0)
+
+    play(test)
+
+
+def test_an_error_about_one_worker_leaves_the_others_and_the_program_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> bool:
+        raise ValueError("it cannot be read")
+
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=30.0) as workers:
+            await workers.wait_serving()
+            (first,), (second,) = fake.of(1), fake.of(2)
+            monkeypatch.setattr(first, "is_stopped", fails)
+            fake.blocked.update(fake.started)
+            await trio.sleep(35)
+            assert second.killed
+            assert states(workers) == ["blocked", "serving"]
+            fake.unblock(first)
+            await trio.sleep(10)
+            assert states(workers) == ["serving", "serving"]
+
+    play(test)
+    assert caplog.text.count("could not be looked at") == 1
+    assert caplog.text.count("ValueError: it cannot be read") == 1
+
+
 @pytest.mark.req("WORK-64")
 def test_nobody_waits_for_one_that_does_not_answer() -> None:
     async def test() -> None:

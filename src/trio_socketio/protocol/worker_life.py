@@ -75,7 +75,6 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.BLOCKED, Input.ANSWERED): State.SERVING,
     (State.BLOCKED, Input.DRAIN): State.DRAINING,
     (State.BLOCKED, Input.ENDED): State.WAITING,
-    (State.DRAINING, Input.SILENT): State.DRAINING,
     (State.DRAINING, Input.ANSWERED): State.DRAINING,
     (State.DRAINING, Input.READY): State.DRAINING,  # it was ready when it was told
     (State.DRAINING, Input.DRAIN): State.DRAINING,
@@ -184,7 +183,7 @@ class Verdict(Name):
 
     NOTHING = auto()
     NOTICED = auto()  # it is BLOCKED from now on
-    TOO_LONG = auto()  # it has to be ended
+    TOO_LONG = auto()  # it has to be ended; told once
 
 
 class Silence:
@@ -199,7 +198,7 @@ class Silence:
 
     Attributes:
         is_noticed: whether that has lasted for NOTICE_S, or most_s if that is less.
-        is_over: whether it has lasted for most_s.
+        is_over: whether it has lasted for most_s, so that the process has to be ended.
         is_asked: whether a question to it is under way; the caller sets it.
         heard_at: when it has last answered; infinity before the first time.
     """
@@ -248,8 +247,12 @@ class Silence:
         if not self.is_noticed:
             self.is_noticed = self._silent_s >= self._notice_s
             return Verdict.NOTICED if self.is_noticed else Verdict.NOTHING
-        self.is_over = self._silent_s >= self._most_s
-        return Verdict.TOO_LONG if self.is_over else Verdict.NOTHING
+        if self.is_over or self._silent_s < self._most_s:
+            return Verdict.NOTHING
+        self.is_over = (
+            True  # told once: it may take a while to end, such as when it waits for a disk
+        )
+        return Verdict.TOO_LONG
 
 
 class Deaths:

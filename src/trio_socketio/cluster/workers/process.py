@@ -77,10 +77,11 @@ class Process:
 
     def is_stopped(self) -> bool:
         try:
-            text = Path(f"/proc/{self.pid}/stat").read_text()
+            found = Path(f"/proc/{self.pid}/stat").read_bytes()
         except OSError:  # it has ended, or this is not Linux
             return False
-        return text.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+        # The name of the program comes first, in parentheses, and may hold any bytes.
+        return found.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
 
     def terminate(self) -> None:
         self._process.terminate()

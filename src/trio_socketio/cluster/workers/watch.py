@@ -8,7 +8,7 @@ import trio
 
 from trio_socketio.cluster.workers.link import LinkLost
 from trio_socketio.codec.worker_messages import Ping
-from trio_socketio.protocol.worker_life import LOOK_S, Silence, Verdict
+from trio_socketio.protocol.worker_life import LOOK_S, Silence, State, Verdict
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.workers.link import Link
@@ -26,36 +26,59 @@ async def watch(
     """Ask all workers once a second whether they run, until cancelled.
 
     Args:
-        workers: those that have served, and run, are asked.
+        workers: those that have served, and run, are asked, unless they drain.
         tasks: for the questions, which a worker may not take at once.
         max_blocked_s: a worker that has not answered for so long is killed; 0 means never.
         on_blocked: called with the index of a worker that does not answer any more.
     """
-    what_follows = (
-        f"after {max_blocked_s:g} s it is killed" if max_blocked_s else "it is left alone"
-    )
+    failed: set[int] = set()
     while True:
         await trio.sleep(LOOK_S)
         for worker in workers:
-            child, silence = worker.child, worker.silence
-            if child is None or not silence.has_begun:
-                continue
-            now = trio.current_time()
-            is_stopped = silence.is_noticed and child.is_stopped()
-            verdict = silence.look(now, is_stopped=is_stopped)
-            if verdict is Verdict.NOTICED:  # WORK-60
-                if child.is_stopped():
-                    why = "a signal or a debugger has stopped it, and it is left alone"
-                else:
-                    why = f"its app seems to block it; {what_follows}"
-                log.error("%s has not answered for %.0f s: %s", worker, now - silence.heard_at, why)
-                worker.block(now)
-                on_blocked(worker.index)
-            elif verdict is Verdict.TOO_LONG:  # WORK-61
-                worker.kill(f"has not answered for {now - silence.heard_at:.0f} s")
-            if not silence.is_asked:
-                silence.is_asked = True
-                tasks.start_soon(_ask, child.link, silence)
+            try:
+                _look(worker, tasks, max_blocked_s, on_blocked)
+            except Exception:
+                # The others are to be watched all the same, and nobody is to end for it.
+                if worker.index not in failed:  # a line each second would say nothing more
+                    failed.add(worker.index)
+                    log.exception("%s could not be looked at, and is looked at again", worker)
+            else:
+                failed.discard(worker.index)
+
+
+def _look(
+    worker: "Worker",
+    tasks: trio.Nursery,
+    max_blocked_s: float,
+    on_blocked: Callable[[int], None],
+) -> None:
+    child, silence = worker.child, worker.silence
+    if child is None or not silence.has_begun:
+        return
+    # One that drains stops to answer when its event loop has ended, and its interpreter may wait
+    # for threads then. How long that may take is bounded (WORK-14). One that was blocked before it
+    # was told to drain does not drain, and its time goes on until it answers (WORK-68).
+    if worker.life.state is State.DRAINING and not silence.is_noticed:
+        return
+    now = trio.current_time()
+    is_stopped = silence.is_noticed and child.is_stopped()
+    verdict = silence.look(now, is_stopped=is_stopped)
+    if verdict is Verdict.NOTICED:  # WORK-60
+        worker.block(now)  # before anything that can fail: its silence is noticed already
+        on_blocked(worker.index)
+        if child.is_stopped():
+            why = "a signal or a debugger has stopped it, and it is left alone"
+        else:
+            what_follows = (
+                f"after {max_blocked_s:g} s it is killed" if max_blocked_s else "it is left alone"
+            )
+            why = f"its app seems to block it; {what_follows}"
+        log.error("%s has not answered for %.0f s: %s", worker, now - silence.heard_at, why)
+    elif verdict is Verdict.TOO_LONG:  # WORK-61
+        worker.kill(f"has not answered for {now - silence.heard_at:.0f} s")
+    if not silence.is_asked:
+        silence.is_asked = True
+        tasks.start_soon(_ask, child.link, silence)
 
 
 async def _ask(link: "Link", silence: Silence) -> None:
