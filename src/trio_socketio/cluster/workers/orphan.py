@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,10 @@ NOTICE_S: Final = 5.0
 """How long the event loop may take to notice that the parent has gone."""
 _WRITE_S: Final = 0.5
 """How long the log may take to be written."""
+_STEPS: Final = 10
+"""In how many parts such a time is waited for."""
+_SLACK_S: Final = 0.5
+"""How late a thread may be woken on a machine that has too much to do."""
 
 
 def _end_now() -> None:
@@ -28,6 +33,12 @@ class OrphanWatch:
     live on, and keep the port. The system could send a signal instead (PR_SET_PDEATHSIG), but that
     would be SIGKILL for those that can stop in stages as well, exists on Linux alone, and is sent
     when the thread ends that has started the worker.
+
+    Like any thread of Python it runs only when it is given the lock of the interpreter. Code that
+    keeps that (a package in C, or a regular expression that backtracks without end) keeps this
+    thread from running, too, once the parent has gone that would kill the worker. What needs no
+    lock, faulthandler.dump_traceback_later, would have to be put off by the event loop all the
+    time, and would end workers that are blocked, or stopped by a debugger, while the parent lives.
 
     Args:
         link: the socket to the parent, which is gone when its end is closed.
@@ -57,11 +68,40 @@ class OrphanWatch:
         poll = select.poll()
         poll.register(self._link, 0)  # a hang-up is always told, and data are for the event loop
         poll.poll()
-        if not self._noticed.wait(NOTICE_S):  # WORK-65
+        if not _wait_running(self._noticed, NOTICE_S):  # WORK-65
             why = f"its app has kept it from noticing for {NOTICE_S:g} s"
-        else:
-            time.sleep(self._stop_s)  # the process ends before that, and this thread with it
+        else:  # the process ends before that, and this thread with it
+            _wait_running(threading.Event(), self._stop_s)
             why = f"it has not stopped within {self._stop_s:g} s"  # WORK-66
-        log.critical("the parent of this worker has gone, and %s: it ends at once", why)
+        # The blocked code may hold the lock of a handler of the log, or standard error may take
+        # nothing: then the line is lost, but the process ends all the same.
+        teller = threading.Thread(target=_tell, args=(why,), name="orphan log", daemon=True)
+        with suppress(RuntimeError):  # the system has no thread left, or the interpreter ends
+            teller.start()
         time.sleep(_WRITE_S)
         self._end()
+
+
+def _tell(why: str) -> None:
+    log.critical("the parent of this worker has gone, and %s: it ends at once", why)
+
+
+def _wait_running(event: threading.Event, timeout_s: float) -> bool:
+    """Wait for an event, and return whether it has come.
+
+    The time in which a signal has stopped the process does not count: the event loop could not
+    notice anything meanwhile. So it waits in steps, and a step that has taken far too long is done
+    again. That happens as often as there are steps at most, because code that seldom gives up the
+    lock of the interpreter makes every step too long.
+    """
+    step_s = timeout_s / _STEPS
+    counted = 0
+    for _ in range(2 * _STEPS):
+        began = time.monotonic()
+        if event.wait(step_s):
+            return True
+        if time.monotonic() - began < 2 * step_s + _SLACK_S:
+            counted += 1
+            if counted == _STEPS:
+                break
+    return event.is_set()
