@@ -152,6 +152,22 @@ HAPPENING: dict[str, tuple[list[dict[str, str]], str]] = {
     ),
     "SocketIOStateFails": ([series("tsio_state_calls_total", "0+1x30", result="failed")], "8m"),
 }
+# The same, for further reasons of an alert.
+ALSO: list[tuple[str, list[dict[str, str]], str]] = [
+    (
+        "SocketIOWorkerDied",
+        [series("tsio_worker_restarts_total", "0+0x4 1+0x30", reason="blocked")],
+        "8m",
+    ),
+    (
+        "SocketIOWorkerMissing",
+        [
+            series("tsio_workers", "0+0x2 1+0x30", state="blocked"),
+            series("tsio_workers", "2+0x2 1+0x30", state="serving"),
+        ],
+        "8m",
+    ),
+]
 CALM = [
     *(series(name, "1+0x60") for name in ("up", "tsio_ready", "tsio_redis_connected")),
     *(series(name, "0+0x60") for name in ("tsio_namespaces_unserved", "tsio_defects_total")),
@@ -184,7 +200,8 @@ def test_each_alert_is_told_when_it_should_be_and_none_otherwise(tmp_path: Path)
     tests: list[dict[str, Any]] = []
     quiet = [{"alertname": name, "eval_time": "45m", "exp_alerts": []} for name in rules]
     tests.append({"interval": "1m", "input_series": CALM, "alert_rule_test": quiet})
-    for name, (happening, at) in HAPPENING.items():
+    all_ = [(name, *what) for name, what in HAPPENING.items()]
+    for name, happening, at in (*all_, *ALSO):
         # That it is told is what is tested; its words are in the file.
         told = {"expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})', "eval_time": at}
         expected = [{"labels": "{}", "value": 1}]

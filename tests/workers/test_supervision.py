@@ -7,12 +7,14 @@ import trio
 from tests.workers.fake_workers import STOP_S, FakeChild, FakeWorkers, obey, supervised
 from trio.testing import MockClock
 
+from trio_socketio.cluster.workers.record import Worker
 from trio_socketio.cluster.workers.supervision import (
     ASK_S,
     END_S,
     START_S,
     UNSERVED_S,
     Supervision,
+    _stop_unserved,
 )
 from trio_socketio.codec.worker_messages import Answer, Call, Count, Drain, End, Ready
 from trio_socketio.control.workers import Restarting, WorkerInfo, WorkerMethods
@@ -854,6 +856,7 @@ def test_nobody_waits_for_one_that_does_not_answer() -> None:
             (fault,) = await workers.reload()  # it is noticed meanwhile
             assert NOTICE_S <= trio.current_time() - began <= NOTICE_S + 2 * LOOK_S
             assert fault.startswith("worker 1: it has not answered for ")
+            assert fault.endswith(" s, and reloads when it answers again")
             began = trio.current_time()
             assert len(await workers.reload()) == 1
             assert list(await workers.ask("metrics")) == [2]
@@ -895,6 +898,56 @@ def test_a_restart_says_which_one_does_not_answer_and_replaces_it(
 
     play(test)
     assert "all workers were replaced" in caplog.text
+
+
+@pytest.mark.req("WORK-64")
+def test_a_worker_without_a_process_is_not_said_to_be_silent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        fake = FakeWorkers()
+        async with supervised(fake, max_blocked_s=12.0) as workers:
+            await workers.wait_serving()
+            fake.of(1)[0].end(1)
+            await trio.sleep(0.1)
+            (_, child) = fake.of(1)
+            fake.blocked.add(child)
+            fake.fail_to_start = True
+            await trio.sleep(13)
+            assert child.killed
+            assert states(workers) == ["waiting", "serving"]
+            caplog.clear()
+            assert WorkerMethods(workers).restart().blocked == []
+            fake.fail_to_start = False
+            await trio.sleep(1)
+            assert states(workers) == ["serving", "serving"]
+
+    play(test)
+    assert blocked_lines(caplog) == []
+
+
+@pytest.mark.req("WORK-19")
+@pytest.mark.parametrize("replaced_after_s", [1.0, UNSERVED_S + 0.5])
+def test_the_next_process_of_a_worker_is_not_killed_for_the_one_before(
+    replaced_after_s: float,
+) -> None:
+    """It is told of the end of a process later than the worker is."""
+
+    async def test() -> None:
+        worker = Worker(1, "a-1", trio.current_time(), 0.0)
+        old, new = FakeChild(1, 100), FakeChild(1, 101)
+        worker.begin(old)
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(_stop_unserved, worker, old)
+            await trio.sleep(replaced_after_s)
+            worker.end()
+            worker.begin(new)
+        assert not new.killed
+        for child in (old, new):
+            child.end(0)
+            child.link.close()
+
+    play(test)
 
 
 @pytest.mark.req("WORK-60")

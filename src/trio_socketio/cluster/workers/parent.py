@@ -167,14 +167,15 @@ class Parent:
         """Have the workers read the configuration again, one after the other.
 
         Raises:
-            ConfigurationError: one has not; it goes on as before.
+            ConfigurationError: some have not, and go on as before until they do.
         """
         faults = await self.workers.reload()
         for fault in faults:
             log.error("not reloaded: %s", fault)
         if faults:
             raise ConfigurationError(
-                f"not every process was reloaded, and these go on as before: {'; '.join(faults)}"
+                "not every process was reloaded, and these go on as before until they are: "
+                f"{'; '.join(faults)}"
             )
 
     async def add_up(self, statistics: dict[str, Any]) -> Mapping[str, Any]:

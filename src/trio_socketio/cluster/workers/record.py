@@ -32,6 +32,10 @@ class WorkerFault(Exception):
     """A worker has not done what it was asked to, and why."""
 
 
+class WorkerBlocked(WorkerFault):
+    """A worker does not answer; what it was asked to it does as soon as it goes on."""
+
+
 class _Waiting:
     """A call that has not been answered."""
 
@@ -123,6 +127,7 @@ class Worker:
         """Note that its process has ended."""
         self.child = None
         self.connections = 0
+        self.silence = Silence(self._max_blocked_s)  # nothing is expected of one without a process
         for call in self._calls.values():
             call.answered.set()
 
@@ -174,6 +179,7 @@ class Worker:
         """Have it do something, and return the result.
 
         Raises:
+            WorkerBlocked: it is known not to answer, but has been told.
             WorkerFault: it has not done it, or has not answered in time.
         """
         child = self.child
@@ -197,7 +203,7 @@ class Worker:
                 raise WorkerFault("it has ended")
             if self.silence.is_noticed:  # WORK-64
                 silent_s = trio.current_time() - self.silence.heard_at
-                raise WorkerFault(f"it has not answered for {silent_s:.0f} s")
+                raise WorkerBlocked(f"it has not answered for {silent_s:.0f} s")
             raise WorkerFault(f"no answer within {timeout_s:g} s")
         if call.answer.fault:
             raise WorkerFault(call.answer.fault)

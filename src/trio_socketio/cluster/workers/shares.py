@@ -9,7 +9,7 @@ from typing import Final
 from trio_socketio.errors import ConfigurationError
 
 AWAY: Final = -1
-"""Stands for a worker that is not to be waited for: it is dead, starts or drains."""
+"""Stands for a worker that is not to be waited for: it is dead, starts, drains or is blocked."""
 _CELL_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 
@@ -17,8 +17,10 @@ _SECRET_BYTES: Final = 32
 class Shares:
     """An array of one 64-bit number for each worker, and a secret behind it.
 
-    Each worker writes its own cell alone, and the parent that of a worker which has died. A number
-    is written by one store of the processor, so none is ever read by halves.
+    Each worker writes its own cell alone, and the parent that of a worker which has died or is
+    blocked. A blocked one lives, and may write at the same time. Whichever number stays, the next
+    one that it publishes puts it right. A number is written by one store of the processor, so none
+    is ever read by halves.
 
     Args:
         fileno: the descriptor of the file that all of them have mapped; it is closed in the end.
@@ -62,7 +64,10 @@ class Shares:
             ) from None
 
     def reset(self, index: int) -> None:
-        """Note that a worker is away (WORK-33)."""
+        """Note that a worker is away (WORK-33).
+
+        One that was only blocked is there again with the next number that it publishes.
+        """
         self._cells[index - 1] = AWAY
 
     def write(self, index: int, number: int) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from trio_socketio.cluster.workers.link import LinkLost
 from trio_socketio.cluster.workers.process import describe_end
-from trio_socketio.cluster.workers.record import Worker, WorkerFault
+from trio_socketio.cluster.workers.record import Worker, WorkerBlocked, WorkerFault
 from trio_socketio.cluster.workers.watch import watch
 from trio_socketio.codec.worker_messages import Drain, End, decode_report
 from trio_socketio.control.failures import unavailable
@@ -213,12 +213,13 @@ class Supervision:
         finally:
             if code is None:
                 await _end(child)
+            was_silent = worker.silence.is_over
             worker.end()
             child.link.close()
             self._on_away(worker.index)
         assert code is not None  # the nursery was left without it only by an exception
         reason = "signal" if code < 0 else "refused" if code == _REFUSED else "exit"
-        if worker.silence.is_over:
+        if was_silent:
             reason = "blocked"
         why = worker.fault or describe_end(code)
         self._bury(worker, why, reason, trio.current_time() - started_at, code)
@@ -338,6 +339,8 @@ class Supervision:
                 continue
             try:
                 await worker.call("reload", RELOAD_S)
+            except WorkerBlocked as error:
+                faults.append(f"worker {worker.index}: {error}, and reloads when it answers again")
             except WorkerFault as error:
                 if worker.child is child:
                     faults.append(f"worker {worker.index}: {error}")
@@ -386,13 +389,15 @@ async def _stop_unserved(worker: Worker, child: "Child") -> None:
     with trio.move_on_after(UNSERVED_S):
         await child.wait()
         return
+    if worker.child is not child:
+        return  # what follows would concern the next process of this worker
     if worker.silence.has_begun:
         return  # it serves all the same, and takes the time of its stages
     with trio.move_on_after(END_S) as waiting:
         with suppress(LinkLost):
             await child.link.send(End())
         await child.wait()
-    if waiting.cancelled_caught:
+    if waiting.cancelled_caught and worker.child is child:
         worker.kill("has not ended, though it has not served yet")
 
 
