@@ -138,8 +138,8 @@ class Worker:
             why: what it has done, behind its name.
         """
         if self.child is not None:
-            # Otherwise the log would take it for the system, which ran out of memory (WORK-67).
             log.error("%s %s, and is killed", self, why)
+            # Otherwise its end would be put down to the system, which ran out of memory (WORK-67).
             self.fault = f"it {why}, and was killed"
             self.child.kill()
 
