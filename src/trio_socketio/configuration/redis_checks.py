@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
+from trio_socketio.cluster.forwarding.internal import highest_port
 from trio_socketio.cluster.workers.options import AUTO
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import Configuration, Place
-from trio_socketio.option_checks import MAX_PORT, split_host_port
+from trio_socketio.option_checks import split_host_port
 
 REDIS: Final[Place] = ("redis", "url")
 
@@ -59,16 +60,16 @@ def _faults_of_workers(configuration: Configuration, settings: Settings) -> Iter
             "each worker needs a prefix of its own, by which the others find its sessions: leave "
             "out sid_prefix"
         )
+    most = highest_port(number)
     for option in ("internal", "internal_advertise"):  # WORK-53
         address = getattr(configuration.cluster, option)
-        if address is not None and (port := split_host_port(option, address)[1]):
-            most = MAX_PORT - number + 1
-            if port > most:
-                yield (
-                    f"{settings['cluster', option].where}: port {port} leaves no port for worker "
-                    f"{MAX_PORT - port + 2} of {number}, as each takes the next one: choose "
-                    f"{most} or lower"
-                )
+        port = 0 if address is None else split_host_port(option, address)[1]
+        if port > most:
+            yield (
+                f"{settings['cluster', option].where}: port {port} leaves no port for worker "
+                f"{number - (port - most) + 1} of {number}, as each takes the next one: choose "
+                f"{most} or lower"
+            )
     if configuration.redis.url is None:
         auto = f" (auto is {number} here)" if configuration.workers.count == AUTO else ""
         redis = named_like(where, REDIS, "--redis")

@@ -60,10 +60,13 @@ def among_workers(secret: bytes, parent: str) -> Internal:
     return Internal(_LOOPBACK, 0, Credentials((secret,)), within=parent)
 
 
+def highest_port(workers: int) -> int:
+    """Return the highest port that leaves one for each worker, as each takes the next (WORK-53)."""
+    return MAX_PORT - workers + 1
+
+
 def _shift(option: str, address: str, worker: int) -> tuple[str, int]:
     host, port = split_host_port(option, address)
-    if port:
-        port += worker - 1
-    if port > MAX_PORT:
+    if port > highest_port(worker):
         raise OptionError(option, f"leaves no port for worker {worker}: choose a lower one")
-    return host, port
+    return host, port + worker - 1 if port else 0
