@@ -1,8 +1,12 @@
 """A cluster that is set up wrongly is told at its start, by name and with the cause."""
 
+import errno
+import os
 import socket
 from functools import partial
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -30,10 +34,11 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import ServerOptions
 from trio_socketio.cluster.forwarding.answering import OPENING_S
 from trio_socketio.cluster.forwarding.credentials import Credentials, read_credentials
+from trio_socketio.cluster.forwarding.link import Link
 from trio_socketio.cluster.forwarding.metrics import ForwardingCollector
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.peers import tell_faults
-from trio_socketio.cluster.forwarding.pool import Pool, Times
+from trio_socketio.cluster.forwarding.pool import DialFailed, Pool, Times
 from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.codec.node_messages import NodeFacts
 from trio_socketio.protocol.forwarding import PULSE
@@ -174,6 +179,70 @@ async def test_a_wrong_address_is_told(
         (line,) = [text for text in caplog.messages if "cannot be passed on to node 'b' " in text]
         assert told in line
         assert possible(nodes["a"]) == {"b": 0}
+
+
+@pytest.mark.req("FWD-54", "FWD-55")
+@pytest.mark.parametrize("method", ["__init__", "setsockopt", "connect_ex"])
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EMFILE, errno.ENOBUFS])
+@trio_test
+async def test_what_the_system_refuses_is_told_unless_it_has_nothing_left(
+    method: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def behave(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
+        pool, dialed = peer_of(nodes["a"]).pool, trio.Event()
+
+        class Failing(socket.socket):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                dialed.set()
+                if method == "__init__":
+                    self._fail()
+
+            def setsockopt(self, *_: Any) -> None:
+                if method == "setsockopt":
+                    self._fail()
+
+            def connect_ex(self, _: Any) -> int:
+                return number
+
+            def _fail(self) -> None:
+                self.close()
+                raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("trio_socketio.cluster.forwarding.pool.socket.socket", Failing)
+            with pytest.raises(DialFailed) as failed:
+                pool.dial(Nobody())
+        assert dialed.is_set()
+        expected = "gone" if number == errno.EAFNOSUPPORT else "full"
+        assert (failed.value.reason, failed.value.cause) == (expected, os.strerror(number))
+
+
+class Nobody:
+    """Uses a link for nothing."""
+
+    def link_opened(self, link: Link) -> None:
+        """Do nothing."""
+
+    def receive_answer(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def link_lost(self, reason: str, cause: str = "") -> None:
+        """Do nothing."""
+
+
+@pytest.mark.req("FWD-54")
+@trio_test
+async def test_a_port_that_does_not_exist_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with forwarding_nodes("a", times=SOON) as nodes:
+        a = nodes["a"]
+        assert a.forwarding._peers is not None
+        odd = facts(internal="127.0.0.1:70000", sid_prefix="fake", host=a.nodes.host)
+        a.forwarding._peers.node_came(odd)
+        await until(lambda: knows(a, "odd", "70000 is not a port (0 to 65535)"))
 
 
 @pytest.mark.req("FWD-53")
@@ -383,6 +452,78 @@ async def test_a_request_that_has_failed_and_a_new_secret_cause_a_trial() -> Non
 
 @pytest.mark.req("FWD-56")
 @trio_test
+async def test_a_connection_that_was_opened_for_a_request_causes_a_trial() -> None:
+    """The node is given newcomers again as soon as it can be reached."""
+    connections = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        if connections > 1:
+            await serve_trials(stream)
+
+    pace = SOON._replace(again_s=1e9, most_s=1e9)
+    async with forwarding_nodes("a", times=pace) as nodes, false_node(nodes["a"], behave):
+        await until(lambda: bool(nodes["a"].forwarding.faults()["fake"]))
+        await trio.sleep(0.1)
+        assert connections == 1
+        await poll(nodes["a"])
+        await until(lambda: reaches(nodes["a"], "fake"))
+        assert connections == 3
+
+
+@pytest.mark.req("FWD-56")
+@trio_test
+async def test_requests_that_fail_as_a_node_goes_cause_no_trial() -> None:
+    arrived = trio.Event()
+
+    async def behave(stream: trio.SocketStream) -> None:
+        machine = await welcome(stream)
+        async for data in stream:
+            for event in machine.receive(bytes(data)):
+                if event.answer:
+                    await stream.send_all(event.answer)
+                else:
+                    arrived.set()
+
+    async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
+        a = nodes["a"]
+        await until(lambda: reaches(a, "fake"))
+        peer = peer_of(a)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poll, a)
+            await arrived.wait()
+            peer.leave("gone")
+            assert peer.trial.next_deadline() == inf
+        assert a.forwarding.counts.refused["gone"] == 1
+
+
+@pytest.mark.req("FWD-56")
+@trio_test
+async def test_an_answer_to_a_pulse_may_come_in_pieces() -> None:
+    received = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal received
+        machine = await welcome(stream)
+        async for data in stream:
+            for event in machine.receive(bytes(data)):
+                for byte in event.answer:
+                    await stream.send_all(bytes((byte,)))
+                    await trio.sleep(0.01)
+                received += 1
+
+    async with forwarding_nodes("a", times=SOON) as nodes, false_node(nodes["a"], behave):
+        await until(lambda: nodes["a"].forwarding.faults()["fake"] is not None)
+        assert reaches(nodes["a"], "fake")
+        peer = peer_of(nodes["a"])
+        assert peer._ground.idle == 1
+        peer._pulse.send()  # over the same connection
+        await until(lambda: received == 2 and peer._ground.idle == 1)
+
+
+@pytest.mark.req("FWD-56")
+@trio_test
 async def test_the_right_secret_ends_the_wait() -> None:
     pace = SOON._replace(again_s=1e9, most_s=1e9)
     async with forwarding_nodes("a") as nodes:
@@ -557,3 +698,21 @@ async def test_only_some_names_are_told_of_many() -> None:
             "requests cannot be passed on to the nodes 'n0', 'n1', 'n2', 'n3', 'n4' and 2 more; "
             "see system.nodes"
         )
+
+
+@pytest.mark.req("FWD-55", "FWD-58")
+@pytest.mark.parametrize("internal", ["", "127.0.0.1:70000"])
+@trio_test
+async def test_each_of_many_nodes_is_named(internal: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever keeps requests from them, there are more than the lines of one kind may be."""
+    async with forwarding_nodes("a", times=SOON) as nodes:
+        a = nodes["a"]
+        assert a.forwarding._peers is not None
+        names = [f"n{number:03}" for number in range(20)]
+        for name in names:
+            node = facts(name=name, internal=internal, sid_prefix=name, host=a.nodes.host)
+            a.forwarding._peers.node_came(node)
+        await until(lambda: all(possible(a).get(name) == 0 for name in names))
+        for name in names:
+            line = f"requests cannot be passed on to node {name!r} "
+            assert len([text for text in caplog.messages if text.startswith(line)]) == 1

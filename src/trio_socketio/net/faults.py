@@ -32,4 +32,6 @@ def explain_fault(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
         return _OF_TLS.get(reason, f"TLS has failed: {reason}")
-    return os.strerror(error.errno) if error.errno else str(error)
+    if error.strerror:
+        return error.strerror  # of a look-up, it says more than its number
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

@@ -15,25 +15,25 @@ REASONS: Final = {
     "node": "another node, or another process of that node, answers there",
     "proof": "the nodes have no secret in common; see [cluster] secret_files",
     "silent": "the other node is not heard",
-    "tls": "see [cluster] internal_tls_cert and internal_tls_ca: both nodes speak TLS, with "
-    "certificates of one authority, or neither does",
+    "tls": "see [cluster] internal_tls_cert and internal_tls_ca: both nodes must speak TLS, with "
+    "certificates of one authority, or neither",
     "unknown": "no node that lives has this session",
     "version": "the other node speaks another version of forwarding",
 }
 """Why a request is not passed on, or got no answer: a word for statistics, and a sentence."""
 _OPTIONS: Final = frozenset(("proof", "tls"))
 """Reasons whose sentences name options, which a cause does not."""
-OPENING_REASONS: Final = {
-    "full": "this node has as many connections as it may have",
-    "late": "the other side has not proven in time that it is a node",
-    "lost": "the other side has left before it had proven that it is a node",
-    "malformed": "the other side does not keep to the protocol",
-    "node": "another node, or another process of this one, is meant",
-    "proof": "the nodes have no secret in common",
-    "tls": "one side speaks no TLS, or does not trust the certificate of the other one",
-    "version": "the other node speaks another version of forwarding",
-}
-"""Why a connection to the internal address is refused."""
+OPENING_REASONS: Final = (
+    "full",
+    "late",
+    "lost",
+    "malformed",
+    "node",
+    "proof",
+    "tls",
+    "version",
+)
+"""Why a connection to the internal address is refused; its line in the log says it in words."""
 
 
 def explain(reason: str, cause: str) -> str:

@@ -45,6 +45,9 @@ class Owner(Protocol):
     def hearing(self) -> "Hearing[Any]":
         """Is told when the peer says something."""
 
+    def link_proven(self) -> None:
+        """Note that the other node has proven itself on a new link."""
+
     def link_rests(self, link: "Link", /) -> None:
         """Keep a link for the next user."""
 
@@ -119,11 +122,19 @@ class Link:
         self.connection.set_deadline(trio.current_time() + SILENCE_S)
         self.connection.write(self.dialer.encode_pulse())
 
-    def receive_pulse(self, data: bytes) -> bool:
-        """End the use of the link by a pulse; return whether data is the answer to it."""
-        if data == PULSE:
+    def receive_pulse(self, data: bytes) -> bool | None:
+        """Take bytes of the answer to a pulse, which ends the use of the link.
+
+        Returns:
+            Whether it is the right answer; None while it is not complete.
+        """
+        line, self._line = self._line + data, b""
+        if line == PULSE:
             self.rest()
             return True
+        if PULSE.startswith(line):  # so no more than that is gathered
+            self._line = line
+            return None
         self.end()
         return False
 
@@ -170,6 +181,7 @@ class Link:
             except Refused as error:
                 self.fail(error.reason, str(error))
                 return
+            self._owner.link_proven()
             self.use(self.user or _Proving())
 
     def receive_more(self) -> None:

@@ -60,7 +60,7 @@ class Peer:
         self.pipes: dict[Connection, Connection] = {}
         self.placed = 0
         self.unfit_until = -inf
-        self.pool = Pool(ground, node, address, self.hearing)
+        self.pool = Pool(ground, node, address, self.hearing, lambda: self.trial.hope())
         self._ground = ground
         self._passages: dict[Passage, None] = {}
         self._told = node

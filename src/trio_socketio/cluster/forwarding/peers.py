@@ -9,6 +9,7 @@ import trio
 
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.pool import Address, Ground
+from trio_socketio.cluster.forwarding.trial import warn_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,7 +61,7 @@ class Peers:
         """Whether requests can be passed on to a peer."""
         return self.routes.get(peer.node.sid_prefix) is peer
 
-    def faults(self) -> dict[str, str | None]:
+    def faults(self) -> dict[str, str | None]:  # FWD-57
         """Return why nothing can be passed on to the other nodes, by their names.
 
         Empty text means that it can, and None that it is not known yet.
@@ -107,15 +108,8 @@ class Peers:
         """Note and tell why nothing can be passed on to a node."""
         before = self._outside.get(node.name)
         self._outside[node.name] = fault
-        kind = "nodes to which requests cannot be passed on"
-        if fault != before and self._ground.lines.admits(kind):
-            log.warning(
-                "requests cannot be passed on to node %r of host %s: %s",
-                node.name,
-                node.host,
-                fault,
-                extra={"fields": {"refusal": kind, "node": node.name}},
-            )
+        if fault != before:
+            warn_of(self._ground, node, f"of host {node.host}", fault)
 
     def _add(self, node: "NodeFacts", address: Address) -> None:
         peer = self._peers[node.name] = Peer(self._ground, node, address)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trio_socketio.cluster.forwarding.link import Link, User
 from trio_socketio.cluster.nodes import name_process
+from trio_socketio.net.faults import explain_fault
 from trio_socketio.protocol.forwarding import NONCE_BYTES, Dialer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_socketio.cluster.forwarding.counts import ForwardingCounts
     from trio_socketio.cluster.forwarding.credentials import Credentials
     from trio_socketio.codec.node_messages import NodeFacts
@@ -26,6 +29,8 @@ Address = tuple[int, tuple[Any, ...]]
 """The family, and the address as sockets take it."""
 
 _CONNECTING: Final = frozenset((0, errno.EINPROGRESS, errno.EWOULDBLOCK))
+_FULL: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What the system says if it has nothing left for one more connection."""
 
 
 def bound_idle(max_connections: int) -> int:
@@ -122,15 +127,22 @@ class Pool:
         node: the node.
         address: where it listens for nodes.
         hearing: is told when it says something.
+        on_open: called when a connection has been opened, before its user begins.
 
     Attributes:
         hearing: the same.
     """
 
     def __init__(
-        self, ground: Ground, node: "NodeFacts", address: Address, hearing: "Hearing[Any]"
+        self,
+        ground: Ground,
+        node: "NodeFacts",
+        address: Address,
+        hearing: "Hearing[Any]",
+        on_open: "Callable[[], None]",
     ) -> None:
         self.hearing = hearing
+        self._on_open = on_open
         self._ground = ground
         self._node = node
         self._address = address
@@ -176,21 +188,27 @@ class Pool:
         links, (family, where) = self._ground.links, self._address
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError:  # too many files are open
-            raise DialFailed("full") from None
+        except OSError as error:
+            raise _explain(error) from None
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(where)
-        except (OSError, OverflowError):  # no port has this number
-            code = errno.EADDRNOTAVAIL
-        if code not in _CONNECTING:
+            if code not in _CONNECTING:
+                raise OSError(code, os.strerror(code))
+        except OSError as error:
             sock.close()
-            raise DialFailed("gone", os.strerror(code))  # FWD-54
+            raise _explain(error) from None
+        except OverflowError:
+            sock.close()
+            raise DialFailed("gone", f"{where[1]} is not a port (0 to 65535)") from None  # FWD-54
         try:
             return links.accept(sock, where[0], self._ground.credentials.client)
         except (OSError, MemoryError) as error:  # it has closed the socket
             raise DialFailed("full") from error
+
+    def link_proven(self) -> None:
+        self._on_open()
 
     def link_rests(self, link: Link) -> None:
         ground = self._ground
@@ -220,3 +238,12 @@ class Pool:
         """Keep no connection from now on that carries nothing."""
         self._is_closed = True
         self.end_idle()
+
+
+def _explain(error: OSError) -> DialFailed:
+    """Say why there is no connection (FWD-54).
+
+    A system that has nothing left for one more says nothing about the other node. Whatever else
+    fails, such as IPv6 that is switched off, keeps all requests from it.
+    """
+    return DialFailed("full" if error.errno in _FULL else "gone", explain_fault(error))

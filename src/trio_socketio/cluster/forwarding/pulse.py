@@ -38,8 +38,7 @@ class Pulse:
 
     def receive_answer(self, data: bytes) -> None:
         assert self._link is not None
-        self._is_under_way = False
-        self._link.receive_pulse(data)
+        self._is_under_way = self._link.receive_pulse(data) is None
 
     def link_lost(self, reason: str, cause: str = "") -> None:
         """Have the next pulse go over a new connection.

@@ -23,9 +23,8 @@ _NO_VERDICT: Final = frozenset(("draining", "fence", "full"))
 class Trial:
     """Opens a connection to a node now and then, and sends a pulse over it.
 
-    A trial is no verdict on the node, which may be heard by its other connections. It says whether
-    a new connection can be opened, as both nodes are set up now: so it never uses one that is
-    there.
+    A trial says whether a new connection can be opened, as both nodes are set up now. So it never
+    uses one that is there, over which the node may well be heard while the trial fails.
 
     Args:
         ground: what all peers share.
@@ -60,6 +59,15 @@ class Trial:
         if not (self._is_under_way or self._failures) and self._at > trio.current_time() + soon_s:
             self._wait(soon_s, 0.0)
 
+    def hope(self) -> None:
+        """Try soon if nothing could be passed on: now a connection for something else is open.
+
+        Only a trial tells that the fault is over, and until then the node is given no newcomers.
+        """
+        soon_s = self._ground.times.soon_s
+        if self.fault and not self._is_under_way and self._at > trio.current_time() + soon_s:
+            self._wait(soon_s, 0.0)
+
     def renew(self) -> None:
         """Try soon, and forget the failures: by what the nodes know one another has changed."""
         self._failures = 0
@@ -68,14 +76,17 @@ class Trial:
     def end(self) -> None:
         """Try no more."""
         self._is_over = True
+        self._at = inf
         self._ground.links.deadlines.forget(self)
 
     def _wait(self, most_s: float, least: float = 0.75) -> None:
         """Wait for a part of a time, so that the nodes do not all dial at once."""
+        if self._is_over:  # the requests that fail at the end are no reason for one more
+            return
         self._at = trio.current_time() + most_s * random.uniform(least, 1.0)
         self._ground.links.deadlines.schedule(self)
 
-    def _go_on(self, most_s: float) -> None:
+    def _go_on(self, most_s: float) -> None:  # FWD-56
         if self._at == inf:  # else it is to be tried anew before
             self._wait(most_s)
 
@@ -107,9 +118,12 @@ class Trial:
         link.send_pulse()
 
     def receive_answer(self, data: bytes) -> None:
-        link, self._link = self._link, None
-        assert link is not None
-        if not link.receive_pulse(data):
+        assert self._link is not None
+        is_right = self._link.receive_pulse(data)
+        if is_right is None:
+            return
+        self._link = None
+        if not is_right:
             self.link_lost("malformed", "it answers a pulse with something else")
             return
         self._is_under_way = False
@@ -133,12 +147,28 @@ class Trial:
 
     def _tell(self, fault: str) -> None:
         before, self.fault = self.fault, fault
-        kind = "nodes to which requests cannot be passed on"
-        if fault != before and self._ground.lines.admits(kind):  # FWD-55
-            log.warning(
-                "requests cannot be passed on to node %r at %s: %s",
-                self._node.name,
-                self._node.internal,
-                fault,
-                extra={"fields": {"refusal": kind, "node": self._node.name}},
-            )
+        if fault != before:  # FWD-55
+            warn_of(self._ground, self._node, f"at {self._node.internal}", fault)
+
+
+def warn_of(ground: Ground, node: "NodeFacts", where: str, fault: str) -> None:
+    """Warn that requests cannot be passed on to a node.
+
+    Each node is a kind of its own for the log, so that none is left unnamed, however many there
+    are: a fault is told once, and not when its line could be written.
+
+    Args:
+        ground: what all peers share.
+        node: the node.
+        where: its address or its host, in words.
+        fault: why nothing can be passed on to it.
+    """
+    kind = f"faults of the way to node {node.name}"
+    if ground.lines.admits(kind):
+        log.warning(
+            "requests cannot be passed on to node %r %s: %s",
+            node.name,
+            where,
+            fault,
+            extra={"fields": {"refusal": kind, "node": node.name}},
+        )
