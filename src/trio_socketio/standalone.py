@@ -96,7 +96,7 @@ def load_program(
         program.configuration, loaded.settings, sources.flags, sources.inherited
     ):
         log.warning("%s", warning)
-    for warning in find_exposed(program.configuration):
+    for warning in find_exposed(loaded, sources.file):
         log.warning("%s", warning)
     return program
 

@@ -45,6 +45,6 @@ def run(asked: argparse.Namespace) -> int:
         return 2
     configuration = loaded.configuration
     idle = find_idle(configuration, loaded.settings, {})
-    for warning in (*idle, *find_unserved(configuration), *find_exposed(configuration)):
+    for warning in (*idle, *find_unserved(configuration), *find_exposed(loaded, asked.file)):
         print(f"trio-socketio: warning: {escape(warning)}", file=sys.stderr)
     return print_out(effective_text(configuration, loaded.settings, TABLES))

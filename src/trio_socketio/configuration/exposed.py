@@ -3,34 +3,66 @@
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trio_socketio.configuration.tables import Configuration
+from trio_socketio.configuration.loading import Loaded
+from trio_socketio.configuration.tables import Configuration, Place
+from trio_socketio.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from trio_socketio.im.identity.options import JwtKey
 
 _Named = tuple[str, Path | str | None]
 """The name of an option, and the file that it names; None if it names none."""
 
 
-def find_exposed(configuration: Configuration) -> Iterator[str]:
+def find_exposed(loaded: Loaded, given: Path | None) -> Iterator[str]:
     """Yield a warning for each file with a secret that every user of the machine can read.
 
     What cannot be looked at is left out: it is an error when it is read.
+
+    Args:
+        loaded: the configuration.
+        given: its file, which may hold secrets as well; None if there is none.
     """
     told = set()
-    for option, file in _secret_files(configuration):
+    for option, file in (*_inline(loaded, given), *_secret_files(loaded.configuration)):
         if file is None or str(file) in told:
             continue
         path = Path(file)
         try:
-            mode, folder = path.stat().st_mode, path.parent.stat().st_mode
+            mode = path.stat().st_mode
+            # All folders above it count: nobody gets to a file in a folder below /root.
+            folders = [folder.stat().st_mode for folder in path.resolve().parents]
         except OSError:
             continue
-        if mode & stat.S_IROTH and folder & stat.S_IXOTH:  # CFG-37
+        if mode & stat.S_IROTH and all(folder & stat.S_IXOTH for folder in folders):  # CFG-37
             told.add(str(file))
             yield (
                 f"every user of this machine can read {file}, which holds a secret ({option}): set "
                 f"its mode to 600, or to 640 with the group of the server; it is "
                 f"{stat.S_IMODE(mode):o}"
             )
+
+
+def _inline(loaded: Loaded, given: Path | None) -> Iterator[_Named]:
+    """Yield the secrets that stand in the configuration file itself."""
+    if given is None:
+        return
+    configuration, settings = loaded
+    des, tokens = configuration.identity.des, configuration.identity.tokens
+    secrets: dict[Place, bool] = {
+        ("redis", "url"): configuration.redis.address.password is not None,
+        ("identity", "des", "key"): des is not None and des.key is not None,
+        ("identity", "des", "iv"): des is not None and des.iv is not None,
+        ("identity", "tokens"): any(token.token is not None for token in tokens),
+        ("admin_ui", "password_hash"): configuration.admin_ui.password_hash is not None,
+    }
+    for place, is_set in secrets.items():
+        above = (place[:length] for length in range(2, len(place) + 1))
+        found = [settings[one] for one in above if one in settings]
+        if is_set and found and found[-1].origin == str(given):  # else a variable holds it
+            yield f"[{place[0]}] {'.'.join(place[1:])}", given
 
 
 def _secret_files(configuration: Configuration) -> Iterator[_Named]:
@@ -45,8 +77,8 @@ def _secret_files(configuration: Configuration) -> Iterator[_Named]:
     yield "[redis] password_file", configuration.redis.password_file
     yield from _each("[identity] tokens", (token.file for token in identity.tokens))
     if identity.jwt is not None:  # the keys of other algorithms are public
-        symmetric = (key for key in identity.jwt.keys if (key.algorithm or "").startswith("HS"))
-        yield from _each("[identity] jwt.keys", (key.file for key in symmetric))
+        symmetric = (key.file for key in identity.jwt.keys if _is_symmetric(key))
+        yield from _each("[identity] jwt.keys", symmetric)
     if identity.des is not None:
         yield "[identity] des.key_file", identity.des.key_file
         yield "[identity] des.iv_file", identity.des.iv_file
@@ -66,3 +98,16 @@ def _key(
 def _each(option: str, files: Iterable[str | None]) -> Iterator[_Named]:
     for file in files:
         yield option, file
+
+
+def _is_symmetric(key: "JwtKey") -> bool:
+    """Whether a file holds a secret, as the option says, or as a JWK in it says."""
+    if key.algorithm is not None:
+        return key.algorithm.startswith("HS")
+    try:
+        from trio_socketio.im.identity.keys import read_key_file  # it needs PyJWT
+
+        found = read_key_file(key.file, key.algorithm, key.kid)
+    except (ConfigurationError, ImportError):
+        return False  # it is an error when the server reads it
+    return any(one.algorithm.startswith("HS") for one in found)
