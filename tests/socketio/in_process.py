@@ -30,6 +30,7 @@ class FakeSession:
 
     sid = "the-secret-of-a-session"
     transport = "websocket"
+    aborted = False
 
     def __init__(self, *, is_writable: bool = True) -> None:
         self.is_writable = is_writable

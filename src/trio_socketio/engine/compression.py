@@ -118,7 +118,7 @@ class _Job:
         self.callbacks: list[Callable[[bytes | None], None]] = []
 
     async def run(self, workers: "HookWorkers") -> bool:
-        """Compress the body, and hand the result back."""
+        """Compress the body, and hand the result back. Returns False, as the clock was not read."""
         encoded: bytes | None
         try:
             encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
@@ -126,4 +126,4 @@ class _Job:
             workers.log_failure("compressing an answer", "", error)
             encoded = None
         self._compression.finish(self, encoded)
-        return True
+        return False

@@ -249,7 +249,11 @@ class _Job:
         self._scope: trio.CancelScope | None = None
 
     async def run(self, workers: "HookWorkers") -> bool:
-        """Ask the hooks, and have their decision take effect."""
+        """Ask the hooks, and have their decision take effect.
+
+        Returns:
+            False, as the clock was not read.
+        """
         if self._request.answered:
             return False
         with trio.CancelScope() as self._scope:

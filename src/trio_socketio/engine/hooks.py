@@ -186,8 +186,12 @@ class Hook:
 class HookJob(Protocol):
     """Something for a worker to run."""
 
-    async def run(self, workers: "HookWorkers", /) -> Any:
-        """Run the job. Returns whether others ran just before its end; raises only Cancelled."""
+    async def run(self, workers: "HookWorkers", /) -> bool:
+        """Run the job; raise nothing but Cancelled.
+
+        Returns:
+            Whether the worker need not look at the clock, because the job has done so at its end.
+        """
 
 
 class HookWorkers(Protocol):

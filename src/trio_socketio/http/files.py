@@ -184,10 +184,11 @@ class _Load:
         self._file = file
 
     async def run(self, workers: FileWorkers) -> bool:
+        """Have the file read, and its requests answered. Returns False: the clock was not read."""
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
         except Exception as error:  # not OSError alone: whoever waits for the file is answered
             self._files.complain(self._file, error)
             loaded = None
         self._files.loaded(self._file, loaded)
-        return True
+        return False

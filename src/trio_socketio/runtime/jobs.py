@@ -76,8 +76,8 @@ class Job(Protocol):
         """Do the work.
 
         Returns:
-            Whether the worker may go on at once, because other tasks ran just before the end, or
-            `step_began` is that end and within the slice.
+            Whether the worker need not look at the clock, because the job has just done so: it set
+            `step_began` at its end, and other tasks need not run before the next job.
         Raises:
             trio.Cancelled: nothing else is raised.
         """
@@ -275,9 +275,13 @@ class Workers:
                 self.step_began = now
                 return stop.value
             except GeneratorExit as error:
+                self.end_step(perf_counter())
                 if isinstance(value, GeneratorExit):
                     raise
                 raise disown(error, handler or "an async function") from error
+            except BaseException:
+                self.end_step(perf_counter())
+                raise
             self.end_step(perf_counter())
 
     def is_slice_over(self, now: float) -> bool:
@@ -309,9 +313,11 @@ class Workers:
         """Wait, if a lease may have ended, until nothing is left to handle of what it was for.
 
         The poller may not have had a turn since then, because tasks run in any order (LEASE-45).
+        After a wait a new slice begins.
         """
         if self.fences.is_passed():
             await self.wait_fenced()
+            self._begin_slice()
 
     def _begin_slice(self) -> None:
         self.step_began = perf_counter()
@@ -396,6 +402,9 @@ class Workers:
                 goes_on = False
                 if self.fences.at < inf:
                     await self.pass_fences()
+                self.running = (
+                    None  # the job may be no handler; the last one is not to blame for it
+                )
                 try:
                     goes_on = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.

@@ -286,7 +286,8 @@ class Events:
             queue: the events; None for what is queued here.
 
         Returns:
-            As Job.run does.
+            Whether the worker need not look at the clock, because `step_began` is the end of the
+            last event, and other tasks need not run before the next job.
         """
         if queue is None:
             queue = self._queue or deque()
@@ -334,14 +335,14 @@ class Events:
                     ended = perf_counter()
                     if ended - began <= QUICK_S:
                         calls += 1
+                        workers.step_began = ended
                     else:
                         if timing is not None:
                             if calls:
                                 timing.add_quick(calls, began - row_began)
                             timing.add(ended - began)
                         calls, row_began = 0, ended
-                        if not suspended:
-                            workers.end_step(ended)
+                        workers.end_step(ended)
                     began = ended
                     self.pending = pending = self.pending - 1
                     if pending == eased_at:
@@ -353,7 +354,6 @@ class Events:
                 if suspended:
                     rests = fences.at < inf and fences.is_passed()  # LEASE-45
                 else:
-                    workers.step_began = ended
                     rests = ended > workers.slice_ends
                 if rests and queue:
                     yield from workers.rest()
@@ -417,7 +417,11 @@ class _ConcurrentEvent:
         self._weight = weight
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """Handle the event, unless its session was aborted meanwhile (LEASE-48)."""
+        """Handle the event, unless its session was aborted meanwhile (LEASE-48).
+
+        Returns:
+            Whether the worker need not look at the clock; see Events.run.
+        """
         if self._arguments[0].session.aborted:
             workers.give_up(self)
             return self._events.run(workers, deque())

@@ -105,7 +105,11 @@ class _AsyncCall:
         self._arguments = arguments
 
     async def run(self, workers: "Workers") -> bool:
-        """Run the function, and hand its result or its exception to the thread."""
+        """Run the function, and hand its result or its exception to the thread.
+
+        Returns:
+            False, as the clock was not read.
+        """
         try:
             result = await workers.call_async(self._function, *self._arguments)
         except BaseException as error:  # it is raised in the calling thread

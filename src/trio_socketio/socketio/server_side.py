@@ -48,10 +48,11 @@ class ServerSideEvent:
         return 1
 
     async def run(self, workers: "Workers") -> bool:
-        """Call the handler, and answer."""
+        """Call the handler, and answer. Returns False, as the clock was not read."""
         handler = self._handler
         try:
             if handler.is_async:
+                workers.running = handler
                 result = await workers.call_async(handler.function, *self._arguments)
             else:
                 result = workers.call(handler, self._arguments)
