@@ -87,8 +87,7 @@ class PlainAdmission:
 
     def headers(self, request: "Request") -> "Headers":
         """Return the CORS headers."""
-        cors = self._gate.cors
-        return cors.headers(request) if cors.is_configured else ()
+        return self._gate.cors.headers(request)
 
     packet_headers = headers
 

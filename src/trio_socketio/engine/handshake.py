@@ -190,6 +190,7 @@ def is_websocket_upgrade(request: Request) -> bool:
     """Whether the request asks to switch to WebSocket."""
     headers = request.headers
     return (
-        headers.get("upgrade", "").lower() == "websocket"
+        "upgrade" in headers  # most requests have none, and this is the cheapest way to tell
+        and headers["upgrade"].lower() == "websocket"
         and "upgrade" in headers.get("connection", "").lower()
     )

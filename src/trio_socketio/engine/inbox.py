@@ -10,7 +10,7 @@ from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.engine.payloads import NO_STORE
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.http.request import FixedHeaders
-from trio_socketio.protocol.session import State
+from trio_socketio.protocol.session import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Not text/plain: some browsers offer to download such an answer to the POST of a form.
 _OK: Final = FixedHeaders((b"Content-Type", b"text/html"), NO_STORE)
 _DIGITS: Final = tuple(b"%d" % kind for kind in PacketType)
-_OPEN: Final = State.OPEN  # to look a member up in its Enum costs as much as a call
 _CLOSE: Final = PacketType.CLOSE
 
 
@@ -128,13 +127,12 @@ class Inbox:
         post, self._post = self._post, None
         turn_ends = self._owner.poller.turn_ends
         while packets:
-            if (
-                liveness.paused_until < inf and life.state is _OPEN
-            ):  # `resume` has on_more called again
+            # Paused: `resume` has on_more called again.
+            if liveness.paused_until < inf and life.state is OPEN:
                 self._post, self._packets = post, packets
                 return
             packet = packets.popleft()
-            if life.state is not _OPEN:
+            if life.state is not OPEN:
                 packets.clear()  # they follow a close packet, or one that ended the session
             elif packet.type is _CLOSE:
                 self._answer_get([NOOP])  # EIO4-54, EIO3-20: not a close: the client sent it itself
@@ -143,9 +141,8 @@ class Inbox:
                 reader.receive_binary(packet.data)
             else:
                 reader.receive_text(_DIGITS[packet.type] + packet.data)
-            if (
-                packets and perf_counter() > turn_ends and life.state is _OPEN
-            ):  # let others have a turn
+            # Let others have a turn.
+            if packets and perf_counter() > turn_ends and life.state is OPEN:
                 self._post, self._packets = post, packets
                 self.resume()
                 return

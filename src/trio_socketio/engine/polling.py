@@ -1,7 +1,7 @@
 """HTTP long-polling: a GET waits for packets, a POST brings them."""
 
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import trio
 
@@ -11,7 +11,7 @@ from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.engine.inbox import Inbox
 from trio_socketio.engine.output import Output
 from trio_socketio.net.traffic import Traffic
-from trio_socketio.protocol.session import Input, State
+from trio_socketio.protocol.session import OPEN, Input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import FixedHeaders, Request
     from trio_socketio.net.connection import Connection
     from trio_socketio.runtime.options import ConnectionLimits
-
-
-_OPEN: Final = State.OPEN  # to look a member up in its Enum costs as much as a call
 
 
 class Owner(engine_session.Owner, Protocol):
@@ -108,7 +105,7 @@ class PollingTransport:
         if request.is_forwarded:
             request.on_release = self.release  # FWD-26
         upgrade = session._upgrade
-        if session._life.state is not _OPEN:
+        if session._life.state is not OPEN:
             if self._finish_closing():
                 session._end(Input.FLUSHED)
         elif self._output.packets is not None:

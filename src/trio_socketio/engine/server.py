@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -29,7 +29,7 @@ from trio_socketio.engine.jsonp import is_index, name_page
 from trio_socketio.engine.opening import Opening
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.protocol.session import State
+from trio_socketio.protocol.session import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
-
-_CLOSED: Final = State.CLOSED  # to look a member up in its Enum costs as much as a call
 
 
 class EngineParts(NamedTuple):
@@ -148,7 +146,7 @@ class EngineServer:
         # First, because the node that has the session does all of this, with its own rules: FWD-01.
         if self.forwarding is not None and self.forwarding.forward(request, self):
             return
-        upgrade = "upgrade" in request.headers and is_websocket_upgrade(request)
+        upgrade = is_websocket_upgrade(request)
         query = request.query
         if "j" in query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
@@ -180,7 +178,7 @@ class EngineServer:
         protocol = protocol_of(request, self.options)
         if sid:
             session = self.sessions.get(sid)
-            if session is None or session._life.state is _CLOSED:
+            if session is None or session._life.state is CLOSED:
                 # EIO4-04, OPS-47
                 return FOREIGN_SID if is_foreign_sid(sid, self.node) else UNKNOWN_SID
             if not upgrade and transport != session._transport.name:

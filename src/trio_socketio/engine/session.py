@@ -22,7 +22,7 @@ from trio_socketio.engine.transport import Ended
 from trio_socketio.errors import SessionClosed
 from trio_socketio.net.frames import encode_frames
 from trio_socketio.protocol.heartbeat import Beat
-from trio_socketio.protocol.session import Input, SessionMachine, State
+from trio_socketio.protocol.session import CLOSED, OPEN, Input, SessionMachine
 
 if TYPE_CHECKING:
     from trio_socketio.engine.counts import EngineCounts
@@ -44,7 +44,6 @@ MAX_PAUSE_S: Final = 30.0
 RESTART: Final = "service restart"
 """The reason of a session that this node may no longer serve."""
 
-_OPEN: Final = State.OPEN  # to look a member up in its Enum costs as much as a call
 _SERVICE_RESTART: Final = 1012  # WebSocket close code: the client should reconnect
 
 
@@ -143,12 +142,12 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether packets pass. False as soon as the session is marked for closing."""
-        return self._life.state is _OPEN
+        return self._life.state is OPEN
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing is left of it. A polling session may be closing for a while before."""
-        return self._life.state is State.CLOSED
+        return self._life.state is CLOSED
 
     @property
     def is_writable(self) -> bool:
@@ -177,7 +176,7 @@ class Session:
         direct = self._direct
         if direct is not None:
             direct.write(packet.frames or encode_frames(packet))
-        elif self._life.state is _OPEN:
+        elif self._life.state is OPEN:
             self._transport.send(packet)
         else:
             self._owner.packets_dropped += 1

@@ -29,6 +29,11 @@ class State(Name):
     CLOSED = auto()
 
 
+# Names of the module, because to look a member up in its class costs as much as a call.
+OPEN: Final = State.OPEN
+CLOSED: Final = State.CLOSED
+
+
 class Input(Name):
     """The events of a session."""
 

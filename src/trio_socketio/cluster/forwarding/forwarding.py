@@ -219,7 +219,7 @@ class Forwarding:
         if self._receive_request is None:  # no session of this node can exist yet
             request.connection.lose("transport close")
             return
-        is_upgrade = "upgrade" in request.headers and is_websocket_upgrade(request)
+        is_upgrade = is_websocket_upgrade(request)
         self.counts.taken[_find_kind(request, is_upgrade=is_upgrade)] += 1
         self._receive_request(request)
 
@@ -260,7 +260,7 @@ class Forwarding:
             peer = self._choose_peer(request)
         if peer is None or self._ground is None:
             return False
-        is_upgrade = "upgrade" in request.headers and is_websocket_upgrade(request)
+        is_upgrade = is_websocket_upgrade(request)
         if is_upgrade and has_body(request):
             return False  # what follows its head would be taken for frames
         counts = self.counts
