@@ -1,11 +1,12 @@
 """The control methods work from any node, for the clients of all nodes."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from tests.cluster.cluster import Cluster, Node, open_cluster
+from tests.cluster.cluster import Cluster, Node, Operator, open_cluster
 from tests.cluster.fake_bus import BusAdapter
 from tests.socketio.in_process import answer, enter, session_of
 from trio.testing import MockClock, trio_test
@@ -13,8 +14,9 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import Socket
 from trio_socketio.cluster.workers.role import Family
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control import emitting, node_methods
+from trio_socketio.control import emitting, legacy_views, node_methods
 from trio_socketio.control.methods import rpc
+from trio_socketio.control.spreading import NODES_S
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.revisions import REVISION_4
@@ -368,6 +370,42 @@ async def test_namespaces_of_all_nodes(autojump_clock: MockClock) -> None:
         found = await cluster.nodes["c"].call("namespaces.list", limit=2, after="/")
         assert [one["namespace"] for one in found["namespaces"]] == ["/x", "/y"]
         assert (found["total"], found["next"]) == (3, None)
+        add(cluster.nodes["b"], namespace="/z")
+        totals = [
+            (await cluster.nodes["c"].call("namespaces.list", limit=limit))["total"]
+            for limit in (4, 2)
+        ]
+        assert totals == [4, 3]  # no node has more than three of the four
+
+
+@pytest.mark.req("LEG-11")
+@trio_test
+async def test_routes_that_show_namespaces_wait_for_no_other_node(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        add(a, "r", namespace="/both")
+        add(b, "r", namespace="/both")
+        add(b, "s", namespace="/theirs")
+        operator: Any = Operator()
+        calls = legacy_views.Calls(a.service._dispatcher, operator)
+        rooms = (await legacy_views.list_rooms(calls, None, None)).data["rooms"]
+        assert [(one["nspName"], one["roomId"], one["socketsCnt"]) for one in rooms] == [
+            ("/both", "r", 2),
+            ("/theirs", "s", 1),
+        ]
+        b.freeze()
+        began = trio.current_time()
+        shown = (await legacy_views.list_namespaces(calls, None)).data
+        assert [one["name"] for one in shown] == ["both"]
+        assert await legacy_views.show_namespace(calls, "both") == shown
+        assert trio.current_time() - began < 0.1
+        for view in (legacy_views.show_statics, partial(legacy_views.list_rooms, namespace=None)):
+            with pytest.raises(ControlError, match="no answer of the nodes b") as caught:
+                await view(calls, after=None)
+            assert caught.value.code == Code.PARTIAL
+        assert trio.current_time() - began > NODES_S - 0.1  # for the numbers, all are asked
 
 
 @pytest.mark.req("NODE-45")

@@ -442,8 +442,13 @@ async def test_all_nodes_are_counted_or_it_is_an_error(tmp_path: Path) -> None:
         where.service._dispatcher.add(nodes)
         found = await caller.data("GET", "/api/statics")
         assert (found["socketCnt"], found["roomsCount"], len(found["nodes"])) == (5, 7, 2)
-        for missing in ({"missing": {"nodes": ["b"]}}, {"failed": {"b": "not found"}}):
+        silent, refusing = {"missing": {"nodes": ["b"]}}, {"failed": {"c": "no", "d": "no"}}
+        for missing, told in (
+            (silent, "no answer of the nodes b"),
+            (refusing, "a refusal of the nodes c, d"),
+            (silent | refusing, "no answer of the nodes b, and a refusal of the nodes c, d"),
+        ):
             nodes.missing = missing
             found = await caller.refused("GET", "/api/statics")
-            assert found == (503, 1, "namespaces.list: no answer of the nodes b")
+            assert found == (503, 1, f"namespaces.list: {told}")
             assert (await caller.ask("GET", "/api/nsps/all")).status == 200  # a knows them all

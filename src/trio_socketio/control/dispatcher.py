@@ -120,15 +120,21 @@ class Dispatcher:
             tally.calls += 1
             tally.seconds += perf_counter() - began
 
-    async def answer(self, call: Call, caller: Caller) -> bytes | None:
-        """Make any call; return its answer, or None for a notification (RPC-07)."""
+    async def answer(self, call: Call, caller: Caller, *, is_spread: bool = True) -> bytes | None:
+        """Make any call; return its answer, or None for a notification (RPC-07).
+
+        Args:
+            call: the call.
+            caller: makes it.
+            is_spread: False makes it on this node alone, also where its method is for all nodes.
+        """
         if isinstance(call, Malformed):
             return encode_error(call.id, call.error)
         tally = self.tallies.get(call.method, self._others)
         began = perf_counter()
         try:
             method = self._find(call, caller)
-            if self._spreading is not None and method.spread is not None:
+            if is_spread and self._spreading is not None and method.spread is not None:
                 given = method.read(call.params)
                 return self._encode(call, method, await self._spreading.call(method, given, caller))
             result = method.call(call.params, caller)

@@ -74,22 +74,34 @@ class Calls:
                 cluster have not answered, which makes the result incomplete.
         """
         result = await self._ask(method, params)
-        away = [*result.get("missing", {}).get("nodes", ()), *result.get("failed", ())]
-        if away:
-            raise ControlError(Code.PARTIAL, f"{method}: no answer of the nodes {', '.join(away)}")
+        lacks = [
+            f"{why} of the nodes {', '.join(nodes)}"
+            for why, nodes in (
+                ("no answer", result.get("missing", {}).get("nodes")),
+                ("a refusal", result.get("failed")),  # or an answer that cannot be read
+            )
+            if nodes
+        ]
+        if lacks:
+            raise ControlError(Code.PARTIAL, f"{method}: {', and '.join(lacks)}")
         return result
 
     async def list_namespaces(self, after: str | None, limit: int) -> Any:
-        """Call namespaces.list for the names and definitions, which every node knows.
+        """Call namespaces.list for the names and definitions, on this node alone.
+
+        Every node knows the namespaces that the app or a call has made. A dynamic one is shown only
+        if this node has it, and the numbers are those of this node. A node that stands still holds
+        up nothing.
 
         Raises:
             ControlError: it has failed, or the sender may not call it.
         """
-        return await self._ask("namespaces.list", {"after": after, "limit": limit})
+        params = {"after": after, "limit": limit}
+        return await self._ask("namespaces.list", params, is_spread=False)
 
-    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
+    async def _ask(self, method: str, params: dict[str, Any], *, is_spread: bool = True) -> Any:
         request = Request(method, msgspec.Raw(msgspec.json.encode(params)), _ID)
-        answer = await self._dispatcher.answer(request, self._caller)
+        answer = await self._dispatcher.answer(request, self._caller, is_spread=is_spread)
         assert answer is not None  # as the request has an id
         decoded = msgspec.json.decode(answer)
         error = decoded.get("error")
@@ -100,7 +112,7 @@ class Calls:
         return decoded["result"]
 
     async def find_namespace(self, name: str) -> dict[str, Any] | None:
-        """Return what namespaces.list says of one namespace; None if there is no such."""
+        """Return what `list_namespaces` says of one namespace; None if there is no such."""
         after = None
         while True:
             page = await self.list_namespaces(after, MAX_SHOWN)
@@ -120,7 +132,9 @@ class Calls:
         """
         if namespace is not None:
             return [full_name(namespace)]
-        page = await self.list_namespaces(None, MAX_SEARCHED)
+        # On all nodes, because any of them may have a dynamic namespace of its own. If a node does
+        # not answer, the calls that follow say so.
+        page = await self._ask("namespaces.list", {"after": None, "limit": MAX_SEARCHED})
         if page["next"] is not None:
             raise invalid("nspName", _MANY)
         return [one["namespace"] for one in page["namespaces"]]
@@ -144,7 +158,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
 
 
 async def list_namespaces(call: Calls, after: str | None) -> Any:
-    """Show the namespaces, page by page."""
+    """Show the namespaces that this node has, page by page. It may lack dynamic ones of others."""
     after = None if after is None else full_name(after)
     page = await call.list_namespaces(after, MAX_SHOWN)
     shown = [_configuration(one) for one in page["namespaces"] if one["namespace"] != "/"]
@@ -152,7 +166,7 @@ async def list_namespaces(call: Calls, after: str | None) -> Any:
 
 
 async def show_namespace(call: Calls, name: str) -> Any:
-    """Show one namespace, in a list as in the original."""
+    """Show one namespace that this node has, in a list as in the original."""
     found = await call.find_namespace(full_name(name))
     if found is None:
         raise not_found("nspName", "namespace", name)

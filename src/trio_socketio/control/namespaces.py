@@ -37,7 +37,9 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class NamespacePage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
-    """Some of the namespaces. In total, one counts once, however many nodes have it.
+    """Some of the namespaces. There are at least as many as its total says; each counts once.
+
+    The total is exact if the page holds all of them; otherwise it is that of the node with most.
 
     Args:
         namespaces: in the order of their names.
