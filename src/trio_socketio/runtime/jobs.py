@@ -402,9 +402,7 @@ class Workers:
                 goes_on = False
                 if self.fences.at < inf:
                     await self.pass_fences()
-                self.running = (
-                    None  # the job may be no handler; the last one is not to blame for it
-                )
+                self.running = None  # the last handler is not to blame for this job
                 try:
                     goes_on = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.
