@@ -477,8 +477,9 @@ async def test_answers_of_a_backend_do_not_wait_behind_its_own_calls(tmp_path: P
 
 @trio_test
 async def test_the_log_names_a_forwarded_event_as_the_options_do(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("trio_socketio.socketio.events.QUICK_S", -1.0)  # nothing is too quick
     forward = BackendOptions(
         forward=(ForwardedEvents(events=("order",)), ForwardedEvents(namespace="/chat"))
     )
