@@ -159,5 +159,6 @@ async def test_a_parent_accepts_nobody_when_the_delay_is_over() -> None:
             server.stop()
             await until(lambda: sock.fileno() < 0)
             (child,) = fake.living()
+            await until(lambda: bool(child.told))  # over a link, which takes a turn or two
             assert child.told == ["Drain"]
             child.end(0)
