@@ -53,6 +53,21 @@ class TestInTurn:
             assert request.headers == {"host": "h", "x-a": "1, 2"}
             assert (request.address, request.secure) == ("", False)
 
+    @pytest.mark.parametrize(
+        ("text", "query"),
+        [
+            ("", {}),
+            ("a=1&b=2&a=3", {"a": "3", "b": "2"}),
+            ("a=1&b=%32&a=%33", {"a": "3", "b": "2"}),
+            ("a=&b", {"a": "", "b": ""}),
+            ("a==1&&=2&b=", {"a": "=1", "": "2", "b": ""}),
+        ],
+    )
+    def test_of_a_repeated_parameter_the_last_counts(
+        self, text: str, query: dict[str, str]
+    ) -> None:
+        assert Request.parse_query(text) == query
+
     @trio_test
     async def test_a_connection_is_kept_for_the_next_request(self) -> None:
         async with open_net() as net:

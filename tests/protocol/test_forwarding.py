@@ -1,5 +1,6 @@
 """What one node passes on to another arrives as it was, once, and from nodes alone."""
 
+import hmac
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -103,6 +104,17 @@ def cut(whole: bytes, draw: Callable[[st.SearchStrategy[int]], int]) -> Iterable
         size = draw(st.integers(1, len(whole)))
         yield whole[:size]
         whole = whole[size:]
+
+
+@pytest.mark.req("FWD-04")
+def test_each_request_is_signed_by_a_key_of_its_connection_and_a_number() -> None:
+    one, _ = opened()
+    nonces = f"{bytes(16).hex()} {(bytes([1]) * 16).hex()}"
+    key = hmac.digest(SECRET, b"key " + nonces.encode(), "sha256")
+    for number in (1, 2, 3):
+        signed = b"%d request 61 2 s 192.0.2.1\n%b" % (number, HEAD)
+        mac = hmac.digest(key, signed, "sha256").hex().encode()
+        assert request(one) == b"request " + mac + b" 61 2 s 192.0.2.1\n" + HEAD + b"hi"
 
 
 @pytest.mark.req("FWD-04")

@@ -11,13 +11,14 @@ from contextlib import suppress
 
 import pytest
 import trio
-from tests.endurance.client import CHAT, EVENT, Client, PutOut, Vanished
+from tests.endurance.client import CHAT, EVENT, Client, PutOut, Refused, Vanished
 from tests.endurance.lines import Closed, Line, Polling, WebSocket
 from tests.endurance.ways import GARBAGE
+from tests.net.harness import open_net
 from tests.socketio.serving import serving, until
 from trio.testing import trio_test
 
-from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio import ConnectRefused, Server, ServerOptions, Socket
 
 TIMES = 3
 """How often each is done: what is left of all of them would be left of every client."""
@@ -150,6 +151,32 @@ async def test_sessions_that_never_join_leave_no_garbage() -> None:
 
 
 @pytest.mark.req("RUN-44")
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("error", [ConnectRefused("not you"), ValueError("a defect")])
+@trio_test
+async def test_clients_that_may_not_join_leave_no_garbage(error: Exception, is_async: bool) -> None:
+    server = create()
+
+    def refuse(_: Socket) -> None:
+        raise type(error)(*error.args)
+
+    async def refuse_later(socket: Socket) -> None:
+        await trio.lowlevel.checkpoint()
+        refuse(socket)
+
+    server.of(CHAT).use(refuse_later if is_async else refuse)
+    async with serving(server) as port:
+        for _ in range(TIMES):
+            client = Client(port, revision=4)
+            await client.open("websocket")
+            with pytest.raises((Refused, PutOut, Vanished)):
+                await client.join({})
+            client.transport.close()
+        await until(lambda: not server.statistics().connections)
+        assert find_garbage() == {}
+
+
+@pytest.mark.req("RUN-44")
 @trio_test
 async def test_requests_that_are_refused_leave_no_garbage() -> None:
     """The exceptions of h11 refer to themselves by the frames of its functions."""
@@ -163,3 +190,16 @@ async def test_requests_that_are_refused_leave_no_garbage() -> None:
             line.close()
         await until(lambda: not server.statistics().connections)
         assert find_garbage() == {}
+
+
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_a_body_that_is_none_leaves_no_garbage() -> None:
+    async with open_net() as net:
+        http = net.http(lambda request: request.read_body(1000, lambda _: None))
+        await http.peer.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"
+        )
+        assert (await http.peer.read()).startswith(b"HTTP/1.1 400 ")
+        find_garbage()
+        assert not [one for one in gc.garbage if isinstance(one, Exception)]

@@ -128,7 +128,6 @@ class HttpReceiver:
                 return
             self._read_or_pause()
         except h11.RemoteProtocolError as error:
-            error.__traceback__ = None  # RUN-44: h11's frames refer to the error, and to us
             self._refuse(error.error_status_hint, explain(error))
         except PayloadTooLarge:
             self._refuse_body()

@@ -359,6 +359,7 @@ class Joining:
             return None
         except BaseException as error:
             self._fail(error)
+            error.__traceback__ = None  # RUN-44: its frames refer to it, and to us
             return None
 
     async def _run(self, awaited: Awaited | None) -> None:

@@ -26,11 +26,11 @@ class RepeatedQuestion:
     def __init__(self, namespace: "Place", acks: Awaited) -> None:
         self.asked: dict[str, Socket] = {}
         self._namespace = namespace
-        self._acks = acks
+        self._acks: Awaited | None = acks
         self._ack_id = namespace._packets.next_ack_id()  # SURF-06: one id for all sockets
 
     def ask(self, sockets: Iterable["Socket"], arguments: list[Any]) -> int:
-        """Ask sockets, or ask them again; return how many.
+        """Ask sockets, or ask them again; return how many. Not after `close`.
 
         Args:
             sockets: joined sockets of the namespace.
@@ -46,11 +46,12 @@ class RepeatedQuestion:
                     socket._outgoing.overhear(socket, arguments)
         # Encoded and sent after that, because a listener may do anything, even disconnect sockets.
         packet = self._namespace._packets.encode_event(arguments, self._ack_id)
-        count = 0
+        acks, count = self._acks, 0
+        assert acks is not None
         for socket in sockets:
             if socket._is_reachable:
                 socket.session.send(packet)
-                socket._open_acks().expect(self._ack_id, self._acks)
+                socket._open_acks().expect(self._ack_id, acks)
                 self.asked[socket.public_id] = socket
                 count += 1
         return count
@@ -67,5 +68,6 @@ class RepeatedQuestion:
     def close(self) -> None:
         """Await no answer any more."""
         asked, self.asked = self.asked, {}
+        self._acks = None  # RUN-44: it may hold this question
         for socket in asked.values():
             socket._open_acks().forget(self._ack_id)

@@ -1,5 +1,6 @@
 """The copies that clients of a node have: what is bounded, and what other nodes may send."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -68,6 +69,23 @@ async def test_what_was_acknowledged_is_not_remembered(autojump_clock: MockClock
         await here.deliver("ann")
         await trio.sleep(1)
         assert ann.take() == [[TEXT]]
+
+
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_a_copy_leaves_no_garbage(autojump_clock: MockClock) -> None:
+    place = make_place(Server())
+    ann = place.come("ann")
+    gc.collect()
+    gc.disable()
+    try:
+        place.deliveries.send_here("", new_offer(users=("ann",)))
+        ann.take()
+        ann.acknowledge(0)
+        assert len(place.deliveries._offers) == 0
+        assert not [one for one in gc.get_objects() if type(one) is offers_module.Copy]
+    finally:
+        gc.enable()
 
 
 @trio_test
