@@ -61,7 +61,7 @@ _SHARE_LOBBY: Final = "serve an app (--app) or set [identity]: the lobby is for 
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 21 attributes, one for each service, and what they are made of.
+    It has 21 attributes: one for each service, and what services are made of.
 
     Args:
         server: the server.

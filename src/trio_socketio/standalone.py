@@ -225,13 +225,13 @@ class Program:
             serve = partial(role.serve, server, runtime, self._endpoints)
             async with trio.open_nursery() as nursery:
                 addresses: list[Any] = await nursery.start(serve)
-                # Logged now, so that the error of an address stands alone. Workers tell their own.
+                # Logged now, so that an error about an address stands alone. Workers log their own.
                 if fitting.change and not self._role.family.workers:
                     # The default was not asked for, so lowering it is not worth a warning.
                     asked = wanted != ServerOptions().max_connections
                     log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
                 has_stopped = server.state != "serving"  # before its workers served
-                if not (self.is_worker or has_stopped):  # the parent of a worker tells it
+                if not (self.is_worker or has_stopped):  # the parent logs it for its workers
                     self._tell_serving(addresses, secure=certificate is not None)
             reloads.cancel_scope.cancel()
 

@@ -199,7 +199,7 @@ def _word(error: ControlError, params: Mapping[str, Any] | None = None) -> str:
 
     Args:
         error: the answer to a call.
-        params: of that call; None if it was none of the user's.
+        params: those of that call; None if the user did not make it.
     """
     known = f" {Code(error.code).name}" if error.code in set(Code) else ""
     data = "" if error.data is None else f" {json.dumps(error.data)}"

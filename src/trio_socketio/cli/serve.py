@@ -111,7 +111,7 @@ def _be_worker(told: str) -> "WorkerRole":
 
     leave_signals_to_parent()
     worker = WorkerRole(told)
-    worker.watch_parent()  # before the app is loaded, which may take for ever
+    worker.watch_parent()  # before loading the app, which may take for ever
     return worker
 
 

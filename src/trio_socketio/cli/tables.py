@@ -102,7 +102,7 @@ def cell(value: Any, name: str = "") -> str:
 
     Args:
         value: the value.
-        name: its name; that of a moment, in seconds since 1970, is one of `_MOMENTS`, or ends in
+        name: its name; a time in seconds since 1970 has one of `_MOMENTS`, or a name that ends in
             ``_at_s``.
     """
     if value is None or value in ({}, [], ""):

@@ -113,8 +113,9 @@ class ClusterNodes:
         ConfigurationError: no node can have this name.
 
     Attributes:
-        faults: says why requests cannot be passed on to the other nodes, by their names: empty text
-            if they can be, None if that is not known yet. Nothing is passed on to those left out.
+        faults: says why requests cannot be passed on to the other nodes, by node name: empty text
+            if they can be, None if that is not known yet. Requests are not passed on to nodes left
+            out.
         followers: are told of the nodes that come and go.
         host: the name of the machine that this node runs on.
         name: of this node.

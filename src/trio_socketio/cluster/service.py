@@ -132,7 +132,7 @@ class Cluster:
         return f"Redis: {self.redis.fault or 'connecting'}"
 
     def check_forwarding(self) -> str:
-        """Return to which nodes no request can be passed on; empty text if to all (FWD-59)."""
+        """Name the nodes that requests cannot be passed on to; empty if none (FWD-59)."""
         return "" if self.forwarding is None else tell_faults(self.forwarding.faults())
 
     def check_name(self) -> str:

@@ -20,7 +20,7 @@ MAX_MESSAGE_BYTES: Final = 4 << 20
 MAX_NAMESPACES: Final = 100
 """The most namespaces that a node lists by name; more of them are listed as `EVERY_NAMESPACE`."""
 MAX_UNREACHED: Final = 20
-"""The most nodes that a node names which it cannot reach."""
+"""The most unreachable nodes that a node names."""
 EVERY_NAMESPACE: Final = "*"
 
 NODE_NAME: Final = r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
@@ -44,7 +44,7 @@ class UnknownMessage(RemoteProtocolError):
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the others about itself.
 
-    It has 16 attributes, because it is all that they know of it.
+    It has 16 attributes, because it is all that they know about it.
 
     Args:
         name: unique among the nodes that live.
@@ -63,7 +63,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         sid_prefix: begins the sids of its sessions; empty if it takes no requests.
         parent: the node whose worker it is; empty if it is none.
         workers: how many workers it has; it has no clients then.
-        unreached: some of the nodes to which it cannot pass requests on, by their names.
+        unreached: the names of some of the nodes to which it cannot pass requests on.
     """
 
     name: NodeName

@@ -19,7 +19,7 @@ _Named = tuple[str, Path | str | None]
 def find_exposed(loaded: Loaded, given: Path | None) -> Iterator[str]:
     """Yield a warning for each file with a secret that every user of the machine can read.
 
-    What cannot be looked at is left out: it is an error when it is read.
+    Files that cannot be examined are left out: reading them is an error later.
 
     Args:
         loaded: the configuration.
@@ -32,7 +32,7 @@ def find_exposed(loaded: Loaded, given: Path | None) -> Iterator[str]:
         path = Path(file)
         try:
             mode = path.stat().st_mode
-            # All folders above it count: nobody gets to a file in a folder below /root.
+            # All folders above it count: no one gets to a file in a folder below /root.
             folders = [folder.stat().st_mode for folder in path.resolve().parents]
         except OSError:
             continue
@@ -46,7 +46,7 @@ def find_exposed(loaded: Loaded, given: Path | None) -> Iterator[str]:
 
 
 def _inline(loaded: Loaded, given: Path | None) -> Iterator[_Named]:
-    """Yield the secrets that stand in the configuration file itself."""
+    """Yield the secrets in the configuration file itself."""
     if given is None:
         return
     configuration, settings = loaded
@@ -101,7 +101,7 @@ def _each(option: str, files: Iterable[str | None]) -> Iterator[_Named]:
 
 
 def _is_symmetric(key: "JwtKey") -> bool:
-    """Whether a file holds a secret, as the option says, or as a JWK in it says."""
+    """Whether a file holds a secret, going by the option or by a JWK in the file."""
     if key.algorithm is not None:
         return key.algorithm.startswith("HS")
     try:

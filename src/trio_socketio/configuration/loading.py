@@ -51,7 +51,7 @@ class Sources(NamedTuple):
         return f"{'' if self.file is None else f'{self.file}: '}{in_table(table, name)}"
 
     def name_to_set(self, table: str, name: str) -> str:
-        """Name an option as whoever sets it would spell it; without a file, that is its flag."""
+        """Name an option the way users set it; without a file, that is its flag."""
         found = self.name_of(table, name)
         if self.file is None and found == in_table(table, name):
             return self.flags.get((table, name), found)

@@ -48,7 +48,7 @@ def _faults_of_forwarding(configuration: Configuration, settings: Settings) -> I
 def _faults_of_workers(configuration: Configuration, settings: Settings) -> Iterator[str]:
     """Yield what keeps several workers from running.
 
-    They lack Redis (WORK-40), share a prefix (WORK-52), or have not as many ports (WORK-53).
+    They lack Redis (WORK-40), share a prefix (WORK-52), or have too few ports (WORK-53).
     """
     number = configuration.workers.number
     if number == 1:

@@ -126,7 +126,7 @@ class Dispatcher:
         Args:
             call: the call.
             caller: makes it.
-            is_spread: False makes it on this node alone, also where its method is for all nodes.
+            is_spread: False makes it on this node alone, even if its method is for all nodes.
         """
         if isinstance(call, Malformed):
             return encode_error(call.id, call.error)

@@ -90,8 +90,8 @@ class Calls:
         """Call namespaces.list for the names and definitions, on this node alone.
 
         Every node knows the namespaces that the app or a call has made. A dynamic one is shown only
-        if this node has it, and the numbers are those of this node. A node that stands still holds
-        up nothing.
+        if this node has it, and the numbers are those of this node. A node that hangs delays
+        nothing.
 
         Raises:
             ControlError: it has failed, or the sender may not call it.
@@ -112,7 +112,7 @@ class Calls:
         return decoded["result"]
 
     async def find_namespace(self, name: str) -> dict[str, Any] | None:
-        """Return what `list_namespaces` says of one namespace; None if there is no such."""
+        """Return what `list_namespaces` says about one namespace; None if it does not exist."""
         after = None
         while True:
             page = await self.list_namespaces(after, MAX_SHOWN)
@@ -133,7 +133,7 @@ class Calls:
         if namespace is not None:
             return [full_name(namespace)]
         # On all nodes, because any of them may have a dynamic namespace of its own. If a node does
-        # not answer, the calls that follow say so.
+        # not answer, the following calls say so.
         page = await self._ask("namespaces.list", {"after": None, "limit": MAX_SEARCHED})
         if page["next"] is not None:
             raise invalid("nspName", _MANY)
@@ -158,7 +158,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
 
 
 async def list_namespaces(call: Calls, after: str | None) -> Any:
-    """Show the namespaces that this node has, page by page. It may lack dynamic ones of others."""
+    """Show this node's namespaces, page by page. Dynamic ones of other nodes may be missing."""
     after = None if after is None else full_name(after)
     page = await call.list_namespaces(after, MAX_SHOWN)
     shown = [_configuration(one) for one in page["namespaces"] if one["namespace"] != "/"]
@@ -166,7 +166,7 @@ async def list_namespaces(call: Calls, after: str | None) -> Any:
 
 
 async def show_namespace(call: Calls, name: str) -> Any:
-    """Show one namespace that this node has, in a list as in the original."""
+    """Show one namespace of this node, in a list, as the original does."""
     found = await call.find_namespace(full_name(name))
     if found is None:
         raise not_found("nspName", "namespace", name)

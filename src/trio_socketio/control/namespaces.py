@@ -37,9 +37,9 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class NamespacePage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
-    """Some of the namespaces. There are at least as many as its total says; each counts once.
+    """Some of the namespaces. There are at least as many as the total says; each counts once.
 
-    The total is exact if the page holds all of them; otherwise it is that of the node with most.
+    The total is exact if the page holds all of them; else it is that of the node with the most.
 
     Args:
         namespaces: in the order of their names.
@@ -49,7 +49,7 @@ class NamespacePage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def join_namespaces(one: NamespaceInfo, other: NamespaceInfo) -> NamespaceInfo:
-    """Add up what two nodes have of a namespace."""
+    """Add up the numbers of a namespace on two nodes."""
     return NamespaceInfo(
         namespace=one.namespace,
         sockets=one.sockets + other.sockets,

@@ -121,7 +121,7 @@ class Nodes(Protocol):
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A node: one server process.
 
-    It has 14 attributes, because it is all that operators are shown of it.
+    It has 14 attributes, because it is all that operators see of a node.
 
     Args:
         name: its name, which no other living node has.
@@ -136,10 +136,10 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         last_heard_s: how long ago it was heard last; 0 for the node that answers.
         parent: the node whose worker it is; empty if it is none.
         workers: how many workers it has; it has no clients then.
-        forwarding: whether the node that answers can pass requests on to it, as it was tried last;
-            null if it was not tried yet, or if that node passes nothing on to it.
+        forwarding: whether the node that answers can pass requests on to it, according to the last
+            trial; null if there was none yet, or if that node passes nothing on to it.
         forwarding_fault: why that is not possible; empty if it is, or if it is not known.
-        unreached: nodes to which it cannot pass requests on, as it has told; at most 20 names.
+        unreached: nodes to which it says it cannot pass requests on; at most 20 names.
     """
 
     name: str

@@ -163,16 +163,16 @@ def merge_pages(
 ) -> Merge:
     """Make the function that cuts one page out of those of several nodes.
 
-    Each node has shown the first names that follow the same name, so the first ones of all nodes
-    are among them.
+    Each node has returned its first names after the same name, so the first ones of all nodes are
+    among them.
 
     Args:
         items: the field of the page that has them.
         name: returns the name of an item.
         join: makes one item of two with the same name; None if names are unique.
         label: notes in an item the node that has it.
-        alike: whether nodes have much the same items, so that the total is not the sum: it is the
-            number of names if the page has all of them, and otherwise that of the node with most.
+        alike: whether nodes have much the same items, so the total is not the sum: it is the number
+            of names if the page has all of them, and otherwise that of the node with the most.
     """
 
     def merge(parts: Parts) -> Any:

@@ -50,8 +50,8 @@ class Restarting(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         workers: the numbers of those that are replaced from now on, one after the other.
-        blocked: those of them that do not answer now, and so do not drain either. Each of them is
-            killed when its time is over, before it is replaced.
+        blocked: those of them that do not answer now, and so cannot drain. Each of them is killed
+            when its time is up, and then replaced.
     """
 
     workers: list[int]

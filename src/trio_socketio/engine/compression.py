@@ -118,7 +118,7 @@ class _Job:
         self.callbacks: list[Callable[[bytes | None], None]] = []
 
     async def run(self, workers: "HookWorkers") -> bool:
-        """Compress the body, and hand the result back. Returns False, as the clock was not read."""
+        """Compress the body, and hand the result back. Returns False: the clock was not read."""
         encoded: bytes | None
         try:
             encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)

@@ -252,7 +252,7 @@ class _Job:
         """Ask the hooks, and have their decision take effect.
 
         Returns:
-            False, as the clock was not read.
+            False, because the clock was not read.
         """
         if self._request.answered:
             return False

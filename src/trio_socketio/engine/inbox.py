@@ -127,7 +127,7 @@ class Inbox:
         post, self._post = self._post, None
         turn_ends = self._owner.poller.turn_ends
         while packets:
-            # Paused: `resume` has on_more called again.
+            # Paused: `resume` will cause another call of on_more.
             if liveness.paused_until < inf and life.state is OPEN:
                 self._post, self._packets = post, packets
                 return
@@ -167,9 +167,9 @@ class Inbox:
             BAD_REQUEST.answer(post, self._admission.headers(post))
 
     def let_go(self) -> None:
-        """Let go of the transport, which has no GET to answer any more.
+        """Release the transport, which has no GET left to answer.
 
-        The two held each other: a cycle (RUN-44).
+        The two refer to each other, which is a cycle (RUN-44).
         """
         self._answer_get = _answer_nobody
 
@@ -185,4 +185,4 @@ class Inbox:
 
 
 def _answer_nobody(_: "list[Outgoing]") -> None:
-    """Stand in for the transport once it does not carry the session any more."""
+    """Stand in for the transport once it no longer carries the session."""

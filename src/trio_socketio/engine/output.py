@@ -18,7 +18,7 @@ class Output:
         bound_bytes: see ConnectionLimits.output_bound_bytes.
 
     Attributes:
-        packets: what waits; None if nothing does, because an idle session holds no queue.
+        packets: those that wait; None if there are none, because an idle session holds no queue.
         on_drained: called once, when everything was taken.
         waiting_bytes: the size of all packets.
     """

@@ -335,7 +335,7 @@ class Session:
 
     def _forget(self) -> None:
         owner, transport, upgrade = self._owner, self._transport, self._upgrade
-        # RUN-44: no cycle is left for the garbage collector, so memory is given back at once.
+        # RUN-44: no cycle is left for the garbage collector, so memory is released at once.
         self._transport = Ended(transport.name)
         self._upgrade = None
         owner.packets_dropped += transport.discard()

@@ -124,7 +124,7 @@ class Upgrade(Protocol):
         """
 
     def sever(self, code: int) -> None:
-        """Close the WebSocket as soon as its client takes that for an end: the session is cut off.
+        """Close the WebSocket once its client would take that for the end: the session is cut off.
 
         Args:
             code: of the close frame.

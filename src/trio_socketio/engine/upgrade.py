@@ -107,7 +107,8 @@ class Candidate:
     def sever(self, code: int) -> None:
         """Close the WebSocket, unless it is the session's transport (LEASE-52).
 
-        Once its probe was answered, it is closed when the upgrade packet has come: see `Parting`.
+        If its probe was answered, it is closed only when the upgrade packet has come: see
+        `Parting`.
         """
         if self._machine.state is State.PROBED:
             self._parting = Parting(
@@ -175,14 +176,14 @@ class Candidate:
 class Parting:
     """A WebSocket whose session was cut off between the answer to its probe and its upgrade packet.
 
-    The client has paused polling or is about to. A WebSocket that closes now is a failed probe to
-    official clients: they would stay paused, and notice the end with the next missing ping, after
-    45 s. So it is closed as soon as the client has moved over to it.
+    The client has paused polling or is about to. To official clients, a WebSocket that closes now
+    is a failed probe: they would stay paused, and notice the end only by the next missing ping,
+    after 45 s. So it is closed as soon as the client has moved over to it.
 
     Args:
         websocket: is closed.
         code: of the close frame.
-        deadlines: watches for the time that is up.
+        deadlines: watch for `expires_at`.
         expires_at: when the upgrade packet must have come, on trio's clock.
     """
 
@@ -208,7 +209,7 @@ class Parting:
         self._end()
 
     def _end(self, _: object = None) -> None:
-        """Close the WebSocket: the upgrade packet has come, or something else has, or the end."""
+        """Close the WebSocket: the upgrade packet, another packet or the end has come."""
         self._expires_at = inf
         self._deadlines.forget(self)
         self._websocket.close(self._code)

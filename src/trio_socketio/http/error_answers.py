@@ -36,7 +36,7 @@ PHRASES: Final = {
 START_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, phrase) for status, phrase in PHRASES.items()
 }
-"""What an answer begins with, by its status."""
+"""The beginning of an answer, by its status."""
 
 _TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 _QUOTED: Final = re.compile(r"[:(]? *\b(?:bytearray\()?b['\"]")

@@ -66,7 +66,7 @@ class Connection:
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
         on_end: stops reading when the peer sends no more; without it, the connection is lost then.
-        fault: the error by which it was lost; None if it has ended in another way.
+        fault: the error that ended it; None if it ended in another way.
     """
 
     secure: ClassVar[bool] = False
@@ -105,7 +105,7 @@ class Connection:
         self._receive: Callable[[bytes], None] = NOBODY.receive_data
         self.reading, self._output = ON, IDLE
         self._out: list[bytes] = []  # written in this turn
-        self._out_bytes = self._apart = 0  # its bytes; how many of its pieces are not packets
+        self._out_bytes = self._apart = 0  # its size; how many of its pieces are not packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
@@ -356,7 +356,7 @@ class Connection:
     def set_deadline(self, at: float) -> None:
         """Lose the connection at this time on trio's clock; infinity sets no deadline."""
         self._deadline = at
-        if (entry := self.deadline_entry) is None or at < entry.at:  # else it is looked at in time
+        if (entry := self.deadline_entry) is None or at < entry.at:  # else it is checked in time
             self.owner.deadlines.schedule(self)
 
     def next_deadline(self) -> float:
@@ -378,7 +378,7 @@ class Connection:
         self.owner.poller.defer(lambda: self.lose(reason))
 
     def lose(self, reason: str, fault: OSError | None = None) -> None:
-        """Abort the connection, and tell its receiver the reason; a fault is kept, to be read."""
+        """Abort the connection, and tell its receiver the reason; a fault is kept for later."""
         if not self.closed:
             receiver, self.fault = self._receiver, fault and fault.with_traceback(None)
             self.abort()

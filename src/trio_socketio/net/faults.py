@@ -18,7 +18,7 @@ _OF_TLS: Final = {
     "UNSUPPORTED_PROTOCOL": "it speaks another version of TLS",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
 }
-"""By the reasons of OpenSSL, which are terse, and name what was found rather than what is wrong."""
+"""By OpenSSL's reasons, which are terse, and name what was found, not what is wrong."""
 
 
 def explain_fault(error: OSError) -> str:
@@ -33,5 +33,5 @@ def explain_fault(error: OSError) -> str:
         reason = error.reason or str(error)
         return _OF_TLS.get(reason, f"TLS has failed: {reason}")
     if error.strerror:
-        return error.strerror  # of a look-up, it says more than its number
+        return error.strerror  # for a look-up, it says more than the number
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

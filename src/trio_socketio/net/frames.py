@@ -401,7 +401,7 @@ class FrameReceiver:
 
 
 def _ignore(_: bytes) -> None:
-    """Stand in for what takes messages, when no more are handed over."""
+    """Stand in for the receiver of messages, once no more are handed over."""
 
 
 def _measure(data: bytes, at: int) -> tuple[int, int]:

@@ -29,11 +29,11 @@ class Health:
         self._checks.append(check)
 
     def add_note(self, check: Check) -> None:
-        """Add a check that leaves the program ready: what it returns is told beside that."""
+        """Add a check that leaves the program ready; what it returns is shown below "ready"."""
         self._notes.append(check)
 
     def notes(self) -> list[str]:
-        """Return what is not as it should be, although the program is ready."""
+        """Return what is wrong although the program is ready."""
         return [note for check in self._notes if (note := check())]
 
     def reasons(self) -> list[str]:

@@ -56,7 +56,7 @@ _ADDRESS: Final = re.compile(r"[-.:%_0-9A-Za-z]{1,64}").fullmatch
 
 _REASONS: Final = frozenset(("full", "malformed", "node", "proof", "tls", "version"))
 _RECORD: Final = 0x16
-"""The first byte of a handshake of TLS."""
+"""The first byte of a TLS handshake."""
 
 
 class Refused(RemoteProtocolError):
@@ -106,7 +106,7 @@ class _Proof:
         self._keyed: hmac.HMAC | None = None
         if secret:
             key = hmac.digest(secret, b"key " + nonces.encode(), "sha256")
-            # Copied for each line, which takes half as long as to begin with the key.
+            # Copied for each line, which takes half as long as hashing the key again.
             self._keyed = hmac.new(key, digestmod="sha256")
 
     def compute(self, line: bytes, head: bytes) -> bytes:

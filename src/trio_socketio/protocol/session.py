@@ -29,7 +29,7 @@ class State(Name):
     CLOSED = auto()
 
 
-# Names of the module, because to look a member up in its class costs as much as a call.
+# Names of the module, because looking up a member in its class costs as much as a call.
 OPEN: Final = State.OPEN
 CLOSED: Final = State.CLOSED
 

@@ -15,7 +15,7 @@
 
 A worker that ends without having been asked to is WAITING to be started again: not at all the first
 time, and longer each time that it does not serve for a while. One that was drained is DEAD, and
-stays so until the parent wants it back. One that has not answered for a while is BLOCKED: see
+stays so until the parent wants it back. One that has not answered for a while is BLOCKED; see
 Silence.
 """
 
@@ -37,9 +37,9 @@ MAX_DEATHS: Final = 5
 """With more deaths of workers in WINDOW_S, something is wrong that starting again does not mend."""
 WINDOW_S: Final = 60.0
 LOOK_S: Final = 1.0
-"""How often a parent looks whether its workers have answered."""
+"""How often a parent checks whether its workers have answered."""
 NOTICE_S: Final = 5.0
-"""A worker that has not answered for so long is BLOCKED."""
+"""A worker that has not answered for this long is BLOCKED."""
 
 
 class State(Name):
@@ -128,7 +128,7 @@ class WorkerLife:
         self._move(Input.READY, now)
 
     def silent(self, now: float) -> None:
-        """Note that it does not answer any more."""
+        """Note that it no longer answers."""
         self._move(Input.SILENT, now)
 
     def answered(self, now: float) -> None:
@@ -179,28 +179,28 @@ class WorkerLife:
 
 
 class Verdict(Name):
-    """What follows from the silence of a worker."""
+    """What the parent has to do about a silent worker."""
 
     NOTHING = auto()
     NOTICED = auto()  # it is BLOCKED from now on
-    TOO_LONG = auto()  # it has to be ended; told once
+    TOO_LONG = auto()  # it has to be ended; returned once
 
 
 class Silence:
-    """How long a process of a worker has not answered. All times: seconds on the caller's clock.
+    """How long a worker's process has not answered. All times: seconds on the caller's clock.
 
-    It is silent only as far as the parent has listened: each look counts for LOOK_S at most. So a
-    worker is not to blame for the time in which its parent stood still itself, because it was
-    stopped, or the whole machine was (WORK-62).
+    Silence counts only while the parent has listened: each look counts for LOOK_S at most. So a
+    worker is not blamed for time in which its parent itself stood still, because the parent or the
+    whole machine was stopped (WORK-62).
 
     Args:
-        most_s: how long it may not answer before it has to be ended; 0 means for ever.
+        most_s: how long it may fail to answer before it has to be ended; 0 means for ever.
 
     Attributes:
         is_noticed: whether that has lasted for NOTICE_S, or most_s if that is less.
         is_over: whether it has lasted for most_s, so that the process has to be ended.
         is_asked: whether a question to it is under way; the caller sets it.
-        heard_at: when it has last answered; infinity before the first time.
+        heard_at: when it last answered; infinity before the first time.
     """
 
     __slots__ = (
@@ -218,7 +218,7 @@ class Silence:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it has said anything. Until then nothing is expected of it: it loads the app."""
+        """Whether it has said anything. Until then no answer is expected: it is loading the app."""
         return self.heard_at < inf
 
     def heard(self, now: float) -> float:
@@ -234,8 +234,8 @@ class Silence:
 
         Args:
             now: the time.
-            is_stopped: whether a signal or a debugger has stopped it. Whoever has done that lets it
-                go on, so that it is not ended meanwhile (WORK-63).
+            is_stopped: whether a signal or a debugger has stopped it. Whoever did that will resume
+                it, so it is not ended meanwhile (WORK-63).
         """
         if not self.has_begun:
             return Verdict.NOTHING
@@ -250,7 +250,7 @@ class Silence:
         if self.is_over or self._silent_s < self._most_s:
             return Verdict.NOTHING
         self.is_over = (
-            True  # told once: it may take a while to end, such as when it waits for a disk
+            True  # returned once: it may take a while to end, such as while it waits for a disk
         )
         return Verdict.TOO_LONG
 

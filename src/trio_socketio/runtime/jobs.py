@@ -310,7 +310,7 @@ class Workers:
         self._begin_slice()
 
     async def pass_fences(self) -> None:
-        """Wait, if a lease may have ended, until nothing is left to handle of what it was for.
+        """If a lease may have ended, wait until nothing that it covered is left to handle.
 
         The poller may not have had a turn since then, because tasks run in any order (LEASE-45).
         After a wait a new slice begins.
@@ -402,7 +402,7 @@ class Workers:
                 goes_on = False
                 if self.fences.at < inf:
                     await self.pass_fences()
-                self.running = None  # the last handler is not to blame for this job
+                self.running = None  # the last handler must not be blamed for this job
                 try:
                     goes_on = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.

@@ -39,8 +39,8 @@ def find_client(given: Path | None) -> Path | None:
     """Return the folder with the client's files, or None if there is none.
 
     Args:
-        given: the folder that the options name, or that of a package which has such a folder;
-            None looks below the working directory.
+        given: the folder that the options name, or that of a package that contains it; None looks
+            below the working directory.
     Raises:
         ConfigurationError: neither the given folder nor one of its own holds a client.
     """

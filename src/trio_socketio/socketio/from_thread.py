@@ -108,7 +108,7 @@ class _AsyncCall:
         """Run the function, and hand its result or its exception to the thread.
 
         Returns:
-            False, as the clock was not read.
+            False, because the clock was not read.
         """
         try:
             result = await workers.call_async(self._function, *self._arguments)

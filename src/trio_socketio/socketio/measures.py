@@ -90,9 +90,9 @@ class Measures:
         joining: clients that are joining a namespace.
         packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
             Statistics.
-        tasks: of trio, all those of the program.
-        idle_workers: those of them that wait for an event to handle.
-        deadlines: that are watched.
+        tasks: all tasks of trio in the program.
+        idle_workers: those tasks that wait for an event to handle.
+        deadlines: those that are being watched.
         late_s, slow_turns: of the runtime.
     """
 

@@ -48,7 +48,7 @@ class ServerSideEvent:
         return 1
 
     async def run(self, workers: "Workers") -> bool:
-        """Call the handler, and answer. Returns False, as the clock was not read."""
+        """Call the handler, and answer. Returns False: the clock was not read."""
         handler = self._handler
         try:
             if handler.is_async:

@@ -219,7 +219,7 @@ class Saving:
         """Have the session kept. If that fails, the client has to start a new one (RECOVER-10).
 
         Returns:
-            False, as the clock was not read.
+            False, because the clock was not read.
         """
         try:
             with trio.fail_after(self._timeout_s):

@@ -22,7 +22,7 @@ REASONS: Final = {
 }
 """Why a request is not passed on, or got no answer: a word for statistics, and a sentence."""
 _OPTIONS: Final = frozenset(("proof", "tls"))
-"""Reasons whose sentences name options, which a cause does not."""
+"""Reasons whose sentences name options; causes name none."""
 OPENING_REASONS: Final = (
     "full",
     "late",
@@ -33,7 +33,7 @@ OPENING_REASONS: Final = (
     "tls",
     "version",
 )
-"""Why a connection to the internal address is refused; its line in the log says it in words."""
+"""Why a connection to the internal address is refused; the log line says it in words."""
 
 
 def explain(reason: str, cause: str) -> str:
@@ -41,7 +41,7 @@ def explain(reason: str, cause: str) -> str:
 
     Args:
         reason: one of REASONS.
-        cause: what exactly has failed; empty if that is not known.
+        cause: what exactly failed; empty if that is not known.
     """
     if not cause:
         return REASONS[reason]

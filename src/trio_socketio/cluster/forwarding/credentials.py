@@ -96,7 +96,7 @@ def _create_context(options: "ClusterOptions", protocol: int) -> ssl.SSLContext:
 
 
 def _explain(options: "ClusterOptions", cert: Path, error: Exception) -> OptionError:
-    """Say why a certificate and its key cannot be used, as OpenSSL calls most of it "PEM lib"."""
+    """Say why a certificate and its key cannot be used; OpenSSL says "PEM lib" for most causes."""
     key = options.internal_tls_key
     if key is None and b"PRIVATE KEY-----" not in cert.read_bytes():  # FWD-61
         return OptionError(

@@ -57,7 +57,7 @@ class Forwarding:
         limits: on the connections of clients; the number of those between nodes has the same bound.
         place: which node opens new sessions; see ClusterOptions.
         sid_prefix: the 4 characters that the sids of this node start with; None means random ones.
-        times: when it is tried whether the other nodes can be reached.
+        times: when to try whether the other nodes can be reached.
 
     Attributes:
         counts: what has been passed on.
@@ -233,7 +233,7 @@ class Forwarding:
         return 0 if self._incoming is None else self._incoming.refused
 
     def faults(self) -> dict[str, str | None]:
-        """Return why nothing can be passed on to the other nodes; see Peers."""
+        """Return why requests cannot be passed on to the other nodes; see Peers."""
         return {} if self._peers is None else self._peers.faults()
 
     def carried_bytes(self) -> dict[str, int]:

@@ -61,7 +61,7 @@ def among_workers(secret: bytes, parent: str) -> Internal:
 
 
 def highest_port(workers: int) -> int:
-    """Return the highest port that leaves one for each worker, as each takes the next (WORK-53)."""
+    """Return the highest port that leaves one for each worker; each takes the next (WORK-53)."""
     return MAX_PORT - workers + 1
 
 

@@ -34,7 +34,7 @@ class User(Protocol):
 
         Args:
             reason: one of counts.REASONS.
-            cause: what exactly has failed; empty if that is not known.
+            cause: what exactly failed; empty if that is not known.
         """
 
 
@@ -56,10 +56,10 @@ class Owner(Protocol):
 
 
 class _Proving:
-    """Uses a link that nobody waits for any more, when it is open.
+    """Uses a link once it is open, if no one is waiting for it any more.
 
-    Until something signed has come over it, the other node does not keep it, and counts it among
-    those of strangers.
+    Until something signed has come over the link, the other node does not keep it, and counts it as
+    a stranger's.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Proving:
         self._link.receive_pulse(data)
 
     def link_lost(self, reason: str, cause: str = "") -> None:
-        """Do nothing: nobody waits."""
+        """Do nothing: no one is waiting."""
 
 
 class Link:
@@ -132,7 +132,7 @@ class Link:
         if line == PULSE:
             self.rest()
             return True
-        if PULSE.startswith(line):  # so no more than that is gathered
+        if PULSE.startswith(line):  # so no more than that is buffered
             self._line = line
             return None
         self.end()

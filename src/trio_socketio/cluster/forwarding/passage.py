@@ -225,7 +225,7 @@ class Passage:
 
         Args:
             reason: one of counts.REASONS.
-            cause: what exactly has failed; empty if that is not known.
+            cause: what exactly failed; empty if that is not known.
         """
         self.abort()
         self._peer.passage_failed(self, reason, cause)

@@ -51,7 +51,7 @@ class Peers:
         self._prefix = prefix
         self._peers: dict[str, Peer] = {}  # by the name of the node
         self._unresolved: dict[str, NodeFacts] = {}  # by their names; their hosts are to be found
-        self._outside: dict[str, str] = {}  # nodes that nothing can lead to, and why
+        self._outside: dict[str, str] = {}  # nodes that cannot be reached at all, and why
         self._has_names = trio.Event()
 
     def __iter__(self) -> "Iterator[Peer]":
@@ -62,9 +62,9 @@ class Peers:
         return self.routes.get(peer.node.sid_prefix) is peer
 
     def faults(self) -> dict[str, str | None]:  # FWD-57
-        """Return why nothing can be passed on to the other nodes, by their names.
+        """Return why requests cannot be passed on to the other nodes, by node name.
 
-        Empty text means that it can, and None that it is not known yet.
+        Empty text means that they can, and None that it is not known yet.
         """
         found: dict[str, str | None] = dict.fromkeys(self._unresolved)
         found.update(self._outside)
@@ -73,7 +73,7 @@ class Peers:
         return found
 
     def renew(self) -> None:
-        """Try soon whether the nodes know one another by new secrets or certificates."""
+        """Soon try whether the nodes accept one another's new secrets or certificates."""
         for peer in self:
             peer.trial.renew()
 
@@ -105,7 +105,7 @@ class Peers:
             self._add(node, address)
 
     def _leave_out(self, node: "NodeFacts", fault: str) -> None:
-        """Note and tell why nothing can be passed on to a node."""
+        """Note and report why requests cannot be passed on to a node."""
         before = self._outside.get(node.name)
         self._outside[node.name] = fault
         if fault != before:
@@ -150,7 +150,7 @@ class Peers:
             self._has_names = trio.Event()
             for node in tuple(self._unresolved.values()):
                 address = await _look_up(node)
-                if self._unresolved.get(node.name) is not node:  # it has gone meanwhile
+                if self._unresolved.get(node.name) is not node:  # it has left meanwhile
                     continue
                 if isinstance(address, str):
                     self._leave_out(node, address)
@@ -186,7 +186,7 @@ class Peers:
 
 
 def tell_faults(faults: "Mapping[str, str | None]") -> str:
-    """Return to which nodes nothing can be passed on, in a line; empty if there are none.
+    """Name in one line the nodes to which requests cannot be passed on; empty if there are none.
 
     Args:
         faults: see Peers.faults.
@@ -229,7 +229,7 @@ def _split(internal: str) -> tuple[str, int]:
 
 
 async def _look_up(node: "NodeFacts") -> Address | str:
-    """Return the first address of the host that a node has told, or why it is not found."""
+    """Return the first address of the host that a node has announced, or why it is not found."""
     host, port = _split(node.internal)
     try:
         with trio.fail_after(LOOK_UP_S):

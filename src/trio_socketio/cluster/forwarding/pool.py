@@ -30,7 +30,7 @@ Address = tuple[int, tuple[Any, ...]]
 
 _CONNECTING: Final = frozenset((0, errno.EINPROGRESS, errno.EWOULDBLOCK))
 _FULL: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""What the system says if it has nothing left for one more connection."""
+"""The errors of a system that has no resources left for another connection."""
 
 
 def bound_idle(max_connections: int) -> int:
@@ -43,13 +43,13 @@ def bound_idle(max_connections: int) -> int:
 
 
 class Times(NamedTuple):
-    """When it is tried whether other nodes can be reached.
+    """When to try whether other nodes can be reached.
 
     Args:
-        soon_s: within this time after a node has come, and after a request has failed.
-        again_s: after a trial that has failed; the time doubles with each one.
+        soon_s: within this time after a node has joined, and after a request has failed.
+        again_s: after a failed trial; the time doubles with each failure.
         most_s: the longest of these times.
-        well_s: after a trial that has succeeded.
+        well_s: after a successful trial.
     """
 
     soon_s: float = 1.0
@@ -73,7 +73,7 @@ class Ground:
         credentials: prove that this is a node.
         max_idle: how many connections are kept that carry nothing.
         within: the node whose workers alone are peers; empty if all nodes are.
-        times: when it is tried whether the other nodes can be reached.
+        times: when to try whether the other nodes can be reached.
 
     Attributes:
         idle: how many there are.
@@ -110,7 +110,7 @@ class DialFailed(Exception):
 
     Args:
         reason: one of counts.REASONS.
-        cause: what exactly has failed; empty if that is not known.
+        cause: what exactly failed; empty if that is not known.
     """
 
     def __init__(self, reason: str, cause: str = "") -> None:
@@ -243,7 +243,7 @@ class Pool:
 def _explain(error: OSError) -> DialFailed:
     """Say why there is no connection (FWD-54).
 
-    A system that has nothing left for one more says nothing about the other node. Whatever else
-    fails, such as IPv6 that is switched off, keeps all requests from it.
+    If this system has no resources left for another connection, that says nothing about the other
+    node. Any other failure, such as IPv6 being switched off, keeps all requests from reaching it.
     """
     return DialFailed("full" if error.errno in _FULL else "gone", explain_fault(error))

@@ -23,8 +23,8 @@ _NO_VERDICT: Final = frozenset(("draining", "fence", "full"))
 class Trial:
     """Opens a connection to a node now and then, and sends a pulse over it.
 
-    A trial says whether a new connection can be opened, as both nodes are set up now. So it never
-    uses one that is there, over which the node may well be heard while the trial fails.
+    A trial says whether a new connection can be opened with the current set-up of both nodes. So it
+    never uses an existing connection: the node may well be heard over that one while trials fail.
 
     Args:
         ground: what all peers share.
@@ -32,8 +32,8 @@ class Trial:
         pool: dials, and keeps the connection.
 
     Attributes:
-        fault: why nothing can be passed on to the node; empty if that is possible, None if it is
-            not known yet.
+        fault: why requests cannot be passed on to the node; empty if they can, None if it is not
+            known yet.
     """
 
     def __init__(self, ground: Ground, node: "NodeFacts", pool: Pool) -> None:
@@ -55,39 +55,39 @@ class Trial:
     def doubt(self) -> None:
         """Try soon: a request has failed."""
         soon_s = self._ground.times.soon_s
-        # While trials fail, the next one comes in its time, however many requests fail as well.
+        # While trials fail, the next one keeps its time, however many requests fail as well.
         if not (self._is_under_way or self._failures) and self._at > trio.current_time() + soon_s:
             self._wait(soon_s, 0.0)
 
     def hope(self) -> None:
-        """Try soon if nothing could be passed on: now a connection for something else is open.
+        """Try soon if trials have failed: a connection for something else has now been opened.
 
-        Only a trial tells that the fault is over, and until then the node is given no newcomers.
+        Only a trial shows that the fault is over, and until then the node gets no new clients.
         """
         soon_s = self._ground.times.soon_s
         if self.fault and not self._is_under_way and self._at > trio.current_time() + soon_s:
             self._wait(soon_s, 0.0)
 
     def renew(self) -> None:
-        """Try soon, and forget the failures: by what the nodes know one another has changed."""
+        """Try soon, and forget the failures: the nodes' secrets or certificates have changed."""
         self._failures = 0
         self.begin()
 
     def end(self) -> None:
-        """Try no more."""
+        """Stop trying."""
         self._is_over = True
         self._at = inf
         self._ground.links.deadlines.forget(self)
 
     def _wait(self, most_s: float, least: float = 0.75) -> None:
-        """Wait for a part of a time, so that the nodes do not all dial at once."""
-        if self._is_over:  # the requests that fail at the end are no reason for one more
+        """Wait for a random part of a time, so that the nodes do not all dial at once."""
+        if self._is_over:  # requests that fail during shutdown are no reason for another trial
             return
         self._at = trio.current_time() + most_s * random.uniform(least, 1.0)
         self._ground.links.deadlines.schedule(self)
 
     def _go_on(self, most_s: float) -> None:  # FWD-56
-        if self._at == inf:  # else it is to be tried anew before
+        if self._at == inf:  # else it is to be tried again before that
             self._wait(most_s)
 
     # -- time
@@ -142,7 +142,7 @@ class Trial:
         if reason not in _NO_VERDICT:
             self._failures += 1
             self._tell(explain(reason, cause))
-        # The bound of the exponent is that of a float, and not of a time.
+        # The exponent is bounded only so that the float does not overflow.
         self._go_on(min(times.most_s, times.again_s * 2.0 ** min(max(self._failures - 1, 0), 64)))
 
     def _tell(self, fault: str) -> None:
@@ -154,14 +154,14 @@ class Trial:
 def warn_of(ground: Ground, node: "NodeFacts", where: str, fault: str) -> None:
     """Warn that requests cannot be passed on to a node.
 
-    Each node is a kind of its own for the log, so that none is left unnamed, however many there
-    are: a fault is told once, and not when its line could be written.
+    The log counts each node as a kind of its own, so none goes unnamed, however many there are: a
+    fault is reported only once, and a dropped line would not be repeated.
 
     Args:
         ground: what all peers share.
         node: the node.
         where: its address or its host, in words.
-        fault: why nothing can be passed on to it.
+        fault: why requests cannot be passed on to it.
     """
     kind = f"faults of the way to node {node.name}"
     if ground.lines.admits(kind):

@@ -55,7 +55,7 @@ class Link:
                     await self._send_all(line)
                 except OSError as error:
                     raise LinkLost(f"the link is broken: {error.strerror}") from None
-                except trio.ClosedResourceError:  # by us, because the process has ended
+                except trio.ClosedResourceError:  # we closed it, because the process has ended
                     raise LinkLost("the link is closed") from None
             return
         raise LinkLost(f"the other end has taken nothing for {timeout_s:g} s")

@@ -9,7 +9,7 @@ from trio_socketio.option_checks import OptionGroup
 
 AUTO: Final = "auto"
 LEAST_BLOCKED_S: Final = 2.0
-"""A worker is asked once a second, and has to have the time for an answer."""
+"""A worker is asked once a second, and needs time to answer."""
 
 
 class WorkersOptions(OptionGroup, frozen=True, kw_only=True):
@@ -19,8 +19,8 @@ class WorkersOptions(OptionGroup, frozen=True, kw_only=True):
         count: how many there are; "auto" is one for each CPU that the program may use. With 1, a
             single process does everything. Each of several workers is a node of its own with bounds
             of its own, such as max_connections.
-        max_blocked_s: how long a worker may not answer its parent, because its app blocks it,
-            before it is killed and started again; 0 means for ever.
+        max_blocked_s: how long a worker may leave its parent without an answer, because its app
+            blocks it, before it is killed and started again; 0 means for ever.
     """
 
     _may_be_zero = frozenset(("max_blocked_s",))

@@ -48,7 +48,7 @@ class Parent:
         environment: its variables.
         inherited: the purposes for which systemd has opened sockets.
         starter: starts the workers, in place of one that starts processes.
-        max_blocked_s: how long a worker may not answer, before it is killed; 0 means for ever.
+        max_blocked_s: how long a worker may fail to answer before it is killed; 0 means for ever.
 
     Attributes:
         workers: they run once the server serves.
@@ -167,7 +167,7 @@ class Parent:
         """Have the workers read the configuration again, one after the other.
 
         Raises:
-            ConfigurationError: some have not, and go on as before until they do.
+            ConfigurationError: some have not, and keep their old configuration until they do.
         """
         faults = await self.workers.reload()
         for fault in faults:

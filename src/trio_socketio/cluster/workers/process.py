@@ -39,7 +39,7 @@ class Child(Protocol):
         """Wait until it has ended; return its exit code, which is negative for a signal."""
 
     def is_stopped(self) -> bool:
-        """Whether a signal or a debugger has stopped it; False where the system does not tell."""
+        """Whether a signal or a debugger has stopped it; False where the system does not say."""
 
     def terminate(self) -> None:
         """Send it SIGTERM."""

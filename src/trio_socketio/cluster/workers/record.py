@@ -33,7 +33,7 @@ class WorkerFault(Exception):
 
 
 class WorkerBlocked(WorkerFault):
-    """A worker does not answer; what it was asked to it does as soon as it goes on."""
+    """A worker does not answer; it does what it was asked to as soon as it resumes."""
 
 
 class _Waiting:
@@ -47,13 +47,13 @@ class _Waiting:
 class Worker:
     """One worker.
 
-    It has 14 attributes: its life, and what is known of the process that it has at the time.
+    It has 14 attributes: its life, and what is known of its current process.
 
     Args:
         index: its number, from 1.
         name: of its node.
         now: when it is started.
-        max_blocked_s: how long it may not answer before it is killed; 0 means for ever.
+        max_blocked_s: how long it may fail to answer before it is killed; 0 means for ever.
 
     Attributes:
         life: over all its processes.
@@ -61,7 +61,7 @@ class Worker:
         changed: set when something has changed; replaced by another event then.
         connections: how many it has, as it has told.
         has_served: whether it serves or has served.
-        fault: why its process ends, as it has said itself, or as we have killed it; empty if
+        fault: why its process ends, as it said itself or as we gave when we killed it; empty if
             neither has happened.
         silence: how long its process has not answered.
         died_of: why its last process has died.
@@ -127,7 +127,7 @@ class Worker:
         """Note that its process has ended."""
         self.child = None
         self.connections = 0
-        self.silence = Silence(self._max_blocked_s)  # nothing is expected of one without a process
+        self.silence = Silence(self._max_blocked_s)  # no answers are expected without a process
         for call in self._calls.values():
             call.answered.set()
 
@@ -135,16 +135,16 @@ class Worker:
         """End its process at once, if there is one.
 
         Args:
-            why: what it has done, behind its name.
+            why: what it has done; follows its name.
         """
         if self.child is not None:
             log.error("%s %s, and is killed", self, why)
-            # Otherwise its end would be put down to the system, which ran out of memory (WORK-67).
+            # Otherwise its end would be blamed on the system running out of memory (WORK-67).
             self.fault = f"it {why}, and was killed"
             self.child.kill()
 
     def block(self, now: float) -> None:
-        """Note that it does not answer: nobody waits for it any longer."""
+        """Note that it does not answer: nothing waits for it any longer."""
         self.life.silent(now)
         self.note()
         for call in self._calls.values():
@@ -179,7 +179,7 @@ class Worker:
         """Have it do something, and return the result.
 
         Raises:
-            WorkerBlocked: it is known not to answer, but has been told.
+            WorkerBlocked: it is known not to answer, but the call was sent.
             WorkerFault: it has not done it, or has not answered in time.
         """
         child = self.child
@@ -190,7 +190,7 @@ class Worker:
         call = self._calls[number] = _Waiting()
         try:
             with trio.move_on_after(timeout_s):
-                # A worker that is blocked finds it when it goes on.
+                # A blocked worker finds it when it resumes.
                 await child.link.send(Call(number=number, name=name), timeout_s)
                 if not self.silence.is_noticed:
                     await call.answered.wait()

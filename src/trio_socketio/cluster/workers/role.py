@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MORE_S: Final = 30.0
-"""How long the services of a process may take to end, beside its stages."""
+"""How long the services of a process may take to end, on top of its stages."""
 
 
 class Family(NamedTuple):
@@ -39,8 +39,8 @@ ALONE: Final = Family()
 
 
 def longest_stop_s(server: "Server") -> float:
-    """Return how long a process may take to stop in stages, before it is ended."""
-    stop = group_options(server.options).stop  # of the app, too, which may set it itself
+    """Return how long a process may take to stop in stages before it is ended."""
+    stop = group_options(server.options).stop  # the app may have set it itself
     return stop.delay_s + stop.window_s + 2 * (stop.grace_s + stop.flush_s) + _MORE_S
 
 

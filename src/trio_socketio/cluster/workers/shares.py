@@ -9,7 +9,7 @@ from typing import Final
 from trio_socketio.errors import ConfigurationError
 
 AWAY: Final = -1
-"""Stands for a worker that is not to be waited for: it is dead, starts, drains or is blocked."""
+"""Stands for a worker not to wait for: it is dead, starting, draining or blocked."""
 _CELL_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 
@@ -17,10 +17,10 @@ _SECRET_BYTES: Final = 32
 class Shares:
     """An array of one 64-bit number for each worker, and a secret behind it.
 
-    Each worker writes its own cell alone, and the parent that of a worker which has died or is
-    blocked. A blocked one lives, and may write at the same time. Whichever number stays, the next
-    one that it publishes puts it right. A number is written by one store of the processor, so none
-    is ever read by halves.
+    Each worker writes only its own cell; the parent writes that of a worker that has died or is
+    blocked. A blocked worker is alive, and may write at the same time. Whichever number remains,
+    the next one that it publishes corrects it. The processor writes a number with a single store,
+    so no one ever reads half of one.
 
     Args:
         fileno: the descriptor of the file that all of them have mapped; it is closed in the end.
@@ -66,7 +66,7 @@ class Shares:
     def reset(self, index: int) -> None:
         """Note that a worker is away (WORK-33).
 
-        One that was only blocked is there again with the next number that it publishes.
+        A worker that was only blocked is back with the next number that it publishes.
         """
         self._cells[index - 1] = AWAY
 

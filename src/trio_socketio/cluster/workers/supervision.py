@@ -35,12 +35,12 @@ RELOAD_S: Final = 35.0
 """A little more than the files of a configuration may take to be read."""
 ASK_S: Final = 1.0
 UNSERVED_S: Final = 5.0
-"""How long a worker that has not served yet may take to stop, before it has to end at once."""
+"""How long a worker that has not served yet may take to stop before it has to end at once."""
 _LAST_WORDS_S: Final = 1.0
 _REFUSED: Final = 2
 """The exit code of a program that cannot use its configuration."""
 _ASKED: Final = (0, -signal.SIGTERM)
-"""The exit codes of a worker that was asked to end; by the signal it does so while it loads."""
+"""The exit codes of a worker that was asked to end; the signal ends it while it is loading."""
 
 
 class Starter(Protocol):
@@ -65,7 +65,7 @@ class Supervision:
         on_away: called with the index of a worker that does not serve for now: its process has
             ended, or does not answer.
         stop_s: how long a worker may take to stop in stages, before it is killed.
-        max_blocked_s: how long a worker may not answer, before it is killed; 0 means for ever.
+        max_blocked_s: how long a worker may fail to answer before it is killed; 0 means for ever.
 
     Attributes:
         restarts: how often a worker was started again, by reason.
@@ -250,7 +250,7 @@ class Supervision:
         if reason == "refused" and not self._served.is_set():  # WORK-12
             self._stopping.set()
             raise ConfigurationError(why)
-        # One that cannot use its configuration is no danger to those that serve. Workers that are
+        # A worker that cannot use its configuration is no danger to those that serve. Workers
         # blocked by the same thing, such as a database that they share, may be killed together.
         is_last = reason not in ("refused", "blocked") and self._deaths.note(now)
         wait_s = worker.life.start_at - now
@@ -350,8 +350,8 @@ class Supervision:
         """Make a call of all workers that have a process.
 
         Returns:
-            The answer of each that has answered within ASK_S, by its index. One that is known not
-            to answer is not waited for.
+            The answer of each that has answered within ASK_S, by its index. A worker that is known
+            not to answer is not waited for.
         """
         answers: dict[int, Any] = {}
 
@@ -381,7 +381,7 @@ async def _send_drain(_: Worker, child: "Child") -> None:
 async def _stop_unserved(worker: Worker, child: "Child") -> None:
     """Stop a process that has no clients yet (WORK-19).
 
-    The signal ends it while it loads the app, when it reads nothing from its link.
+    The signal ends it while it is loading the app and not reading its link.
     """
     log.info("%s has not served yet, and is told to end", worker)
     child.terminate()
@@ -390,9 +390,9 @@ async def _stop_unserved(worker: Worker, child: "Child") -> None:
         await child.wait()
         return
     if worker.child is not child:
-        return  # what follows would concern the next process of this worker
+        return  # anything further would hit this worker's next process
     if worker.silence.has_begun:
-        return  # it serves all the same, and takes the time of its stages
+        return  # it serves by now, so it gets the time for its stages
     with trio.move_on_after(END_S) as waiting:
         with suppress(LinkLost):
             await child.link.send(End())

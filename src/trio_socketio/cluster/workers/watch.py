@@ -1,4 +1,4 @@
-"""Watches whether workers answer: one whose app blocks its event loop serves nobody."""
+"""Watches whether workers answer: one whose app blocks its event loop serves no one."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ async def watch(
     max_blocked_s: float,
     on_blocked: Callable[[int], None],
 ) -> None:
-    """Ask all workers once a second whether they run, until cancelled.
+    """Ask all workers once a second whether they are running, until cancelled.
 
     Args:
-        workers: those that have served, and run, are asked, unless they drain.
-        tasks: for the questions, which a worker may not take at once.
+        workers: those that run and have served are asked, unless they are draining.
+        tasks: send the questions, which a worker may not accept at once.
         max_blocked_s: a worker that has not answered for so long is killed; 0 means never.
-        on_blocked: called with the index of a worker that does not answer any more.
+        on_blocked: called with the index of a worker that no longer answers.
     """
     failed: set[int] = set()
     while True:
@@ -38,8 +38,8 @@ async def watch(
             try:
                 _look(worker, tasks, max_blocked_s, on_blocked)
             except Exception:
-                # The others are to be watched all the same, and nobody is to end for it.
-                if worker.index not in failed:  # a line each second would say nothing more
+                # Keep watching the others, and end no worker because of it.
+                if worker.index not in failed:  # a line every second would add nothing
                     failed.add(worker.index)
                     log.exception("%s could not be looked at, and is looked at again", worker)
             else:
@@ -55,16 +55,16 @@ def _look(
     child, silence = worker.child, worker.silence
     if child is None or not silence.has_begun:
         return
-    # One that drains stops to answer when its event loop has ended, and its interpreter may wait
-    # for threads then. How long that may take is bounded (WORK-14). One that was blocked before it
-    # was told to drain does not drain, and its time goes on until it answers (WORK-68).
+    # A draining worker stops answering when its event loop has ended, and its interpreter may then
+    # wait for threads; that time is bounded (WORK-14). A worker that was blocked before it was told
+    # to drain does not drain, and its time runs on until it answers (WORK-68).
     if worker.life.state is State.DRAINING and not silence.is_noticed:
         return
     now = trio.current_time()
     is_stopped = silence.is_noticed and child.is_stopped()
     verdict = silence.look(now, is_stopped=is_stopped)
     if verdict is Verdict.NOTICED:  # WORK-60
-        worker.block(now)  # before anything that can fail: its silence is noticed already
+        worker.block(now)  # before anything that can fail: its silence counts as noticed
         on_blocked(worker.index)
         if child.is_stopped():
             why = "a signal or a debugger has stopped it, and it is left alone"
@@ -84,5 +84,5 @@ def _look(
 async def _ask(link: "Link", silence: Silence) -> None:
     try:
         await link.send(Ping())
-    except LinkLost:  # it takes nothing at the moment, or is ending
+    except LinkLost:  # it accepts nothing at the moment, or is ending
         silence.is_asked = False

@@ -66,7 +66,7 @@ _UNSERVED_S: Final = 30.0
 class WorkerRole:
     """The role of a process that serves clients for its parent.
 
-    It has 14 attributes: what its parent has told it, what it shares with others, and what it runs.
+    It has 14 attributes: what its parent told it, what it shares with others, and what it runs.
 
     Args:
         told: the place of this worker, as its parent has put it into the environment.
@@ -186,7 +186,7 @@ class WorkerRole:
                     if isinstance(order, Call):
                         tasks.start_soon(self._answer, program, order)
                     elif isinstance(order, Ping):
-                        if not self._link.is_sending:  # otherwise the parent hears of us anyway
+                        if not self._link.is_sending:  # otherwise the parent hears from us anyway
                             tasks.start_soon(self._say_pong)
                     elif isinstance(order, Drain):
                         self._share.leave()
