@@ -198,7 +198,7 @@ class Silence:
 
     Attributes:
         is_noticed: whether that has lasted for NOTICE_S, or most_s if that is less.
-        is_over: whether it has lasted for most_s, so that the process has to be ended.
+        is_over: whether it has lasted for most_s, and the process has to be ended.
         is_asked: whether a question to it is under way; the caller sets it.
         heard_at: when it last answered; infinity before the first time.
     """
