@@ -218,8 +218,9 @@ async def test_the_nodes_of_the_manifest(tmp_path: Path, redis_server: RedisServ
     assert own[at : at + 2] == ["--port", "3000"]
     del own[at : at + 2]
     own = [values.get(argument, argument) for argument in own]
-    (proxies,) = re.findall(r"name: (TRIO_\w+), value: \"(.*?)\"", manifest)
-    async with serving(*own, cwd=tmp_path, port=port, variables=dict([proxies])) as node:
+    variables = dict(re.findall(r"name: (TRIO_\w+), value: \"(.*?)\"", manifest))
+    assert len(variables) == 2
+    async with serving(*own, cwd=tmp_path, port=port, variables=variables) as node:
         await node.wait_port()
         for path in re.findall(r"path: (/\w+), port: 9000", manifest):
             assert (await get(admin, path)).status == 200
