@@ -313,11 +313,10 @@ class Joining:
         self._at = f"recovery in {self.name}"
         timeout_s = self._participant.host.options.engine.hook_timeout_s
         store = namespace.adapter
+        question = (store, recovery, lost, timeout_s)
         session: SavedSession | None
         try:
-            session = yield Awaited(
-                restore_session, (store, recovery, lost, timeout_s), timeout_s + UNDO_S
-            )
+            session = yield Awaited(restore_session, question, timeout_s + UNDO_S)
         except GeneratorExit:
             raise
         except BaseException as error:
