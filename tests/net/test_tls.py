@@ -15,6 +15,7 @@ from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import DRAIN_S
 from trio_socketio.net.frames import FrameReceiver
+from trio_socketio.net.shared_output import SharedOutput
 from trio_socketio.net.tls import TlsConnection, create_context
 
 HOST = "example.org"
@@ -74,6 +75,21 @@ async def read(stream: trio.SSLStream[trio.SocketStream], size: int) -> bytes:
 
 
 class TestTransfer:
+    @pytest.mark.req("RUN-45")
+    @trio_test
+    async def test_shared_output(self, certificates: Certificates) -> None:
+        async with open_net() as net:
+            end = TlsEnd(net, certificates)
+            async with end.client() as client:
+                await client.do_handshake()
+                await settle()
+                shared = SharedOutput(b"a", lambda: None)
+                end.connection.write(b"<")
+                assert shared.join(end.connection)
+                assert shared.add(b"b")
+                assert await read(client, 3) == b"<ab"
+                assert end.connection.traffic.packets_out == 3
+
     @trio_test
     async def test_echo(self, certificates: Certificates) -> None:
         async with open_net() as net:

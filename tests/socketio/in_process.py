@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from trio_socketio import Namespace, Socket
 from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.engine.counts import EngineCounts
 from trio_socketio.socketio import socket_life
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.revisions import REVISION_5, Revision
@@ -25,9 +26,17 @@ class FakeHandshake:
     issued_s = 1.5
 
 
+class FakeEngine:
+    """The engine of every fake session."""
+
+    counts: ClassVar = EngineCounts()
+
+
 class FakeSession:
     """Takes packets, and may be behind."""
 
+    _direct = None
+    _owner = FakeEngine
     sid = "the-secret-of-a-session"
     transport = "websocket"
     aborted = False

@@ -12,6 +12,7 @@ from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import Adapter, Broadcast, LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio.engine.session import Session
 from trio_socketio.socketio.membership import Membership
 from trio_socketio.socketio.rooms import Rooms
 
@@ -224,6 +225,8 @@ async def test_adapter_sees_every_change_and_broadcast(transport: str) -> None:
 
 class Member:
     """What Rooms knows of a socket."""
+
+    session: Session  # nothing is sent here
 
     def __init__(self, number: int) -> None:
         self.id = self.public_id = f"id-{number}"

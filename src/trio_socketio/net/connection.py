@@ -39,6 +39,8 @@ from trio_socketio.protocol.connection import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_socketio.net.shared_output import SharedOutput
+
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
 """How long the peer may go on sending after we have sent all; what it sends is thrown away."""
@@ -49,7 +51,7 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 18 attributes and 39 methods, because three others drive it: the poller, the timetable,
+    It has 19 attributes and 39 methods, because three others drive it: the poller, the timetable,
     and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
     output of a turn is not a part of its own: every message would take one more call.
 
@@ -80,6 +82,7 @@ class Connection:
         "_output",
         "_receive",
         "_receiver",
+        "_shared",
         "_sock",
         "address",
         "backlog",
@@ -106,6 +109,7 @@ class Connection:
         self.reading, self._output = ON, IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = self._apart = 0  # its size; how many of its pieces are not packets
+        self._shared: SharedOutput | None = None  # what follows it, in this turn
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
@@ -122,10 +126,7 @@ class Connection:
         self._receive = receiver.receive_data
 
     def count_apart(self) -> None:
-        """Count what it carries from now on by itself, because it is a session's alone.
-
-        Output that waits to be flushed does not count as packets, but its bytes are counted.
-        """
+        """Count what it carries from now on by itself; of output that waits, the bytes alone."""
         self.traffic = Traffic()
         self._apart = len(self._out)
 
@@ -177,8 +178,7 @@ class Connection:
     def pause_reading(self, user_timeout_s: float) -> None:
         """Stop reading until resume_reading.
 
-        Meanwhile only a reset by the peer is noticed, and a peer that confirms nothing of our
-        output for user_timeout_s.
+        Only a reset is noticed, and a peer that confirms none of our output for user_timeout_s.
         """
         if self.closed:
             return
@@ -186,10 +186,9 @@ class Connection:
         set_user_timeout(self._sock, user_timeout_s)
 
     def hold_reading(self) -> None:
-        """Stop reading while what was read is still being handled.
+        """Stop reading while what was read is still being handled; a hang-up is not noticed.
 
-        The caller goes on in the next turn, and in the end calls resume_reading or pause_reading. A
-        hang-up of the peer is not noticed before.
+        The caller goes on in the next turn, and in the end calls resume_reading or pause_reading.
         """
         self._set_reading(HELD)
 
@@ -208,10 +207,7 @@ class Connection:
 
     @property
     def leaving_bytes(self) -> int:
-        """Bytes of output that the peer has not confirmed, as far as the system tells.
-
-        Asking costs a system call.
-        """
+        """Bytes of output that the peer has not confirmed. Asking costs a system call."""
         return 0 if self.closed else self.waiting_bytes + count_unconfirmed(self._sock)
 
     @property
@@ -222,12 +218,14 @@ class Connection:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of output that the kernel has not accepted."""
-        return self._out_bytes + (0 if self.backlog is None else len(self.backlog.unsent))
+        return self.unflushed[1] + (0 if self.backlog is None else len(self.backlog.unsent))
 
     @property
     def unflushed(self) -> tuple[int, int]:
         """The packets and bytes that were written since the last flush."""
-        return len(self._out) - self._apart, self._out_bytes
+        shared = self._shared
+        pieces, byte_count = (0, 0) if shared is None else (len(shared.pieces), shared.byte_count)
+        return len(self._out) - self._apart + pieces, self._out_bytes + byte_count
 
     def write(self, data: bytes) -> None:
         """Have data sent at the end of the turn, unless our direction is closed. Never raises."""
@@ -261,18 +259,23 @@ class Connection:
 
     def drop_output(self) -> int:
         """Drop what the kernel was not given yet. Returns how many packets that were."""
+        if self._shared is not None:
+            self._shared.leave(self)
         dropped = len(self._out) - self._apart
         self._out.clear()
         self._out_bytes = self._apart = 0
         return dropped
 
     def flush(self) -> None:
-        if self._output is not QUEUED:  # it was flushed earlier in this turn
+        out, traffic, shared = self._out, self.traffic, self._shared
+        if shared is not None:
+            self._shared = None
+            out.append(shared.take())
+            traffic.packets_out += len(shared.pieces) - 1  # one is left, and counted below
+        elif self._output is not QUEUED:  # it was flushed earlier in this turn
             return
         self._output = IDLE
-        out = self._out
         data = out[0] if len(out) == 1 else b"".join(out)
-        traffic = self.traffic
         traffic.packets_out += len(out) - self._apart
         traffic.bytes_out += len(data)
         out.clear()
@@ -297,12 +300,10 @@ class Connection:
             on_drained()
 
     def _wait_for_peer(self, unsent: memoryview, *, progress: bool) -> None:
-        owner = self.owner
-        backlog = self.backlog or Backlog(owner.output_bound_bytes, owner.slow_client_s)
-        self.backlog = backlog
+        backlog = self.backlog or Backlog(self.owner.output_bound_bytes, self.owner.slow_client_s)
+        self.backlog, self._output = backlog, BLOCKED
         backlog.unsent = unsent
         backlog.is_taking(self.leaving_bytes)  # remembers how much that is
-        self._output = BLOCKED
         self._watch()
         if progress:
             self._prolong()
@@ -335,7 +336,10 @@ class Connection:
             self.owner.deadlines.schedule(self)
 
     def _admits(self) -> bool:
-        """Whether there may be more output behind what was refused; if not, it is dropped."""
+        """Whether there may be more output behind what waits; if not, it is dropped."""
+        if self._shared is not None:
+            self._shared.leave(self)
+            return True
         backlog = self.backlog
         if self._output is SHUT or backlog is None:
             return False
@@ -428,10 +432,9 @@ class Connection:
 
     def _close(self, event: Input) -> None:
         self.life = advance(self.life, event)
-        self._receiver = NOBODY
-        self._receive, self.on_end = NOBODY.receive_data, None
-        self.reading, self._output, self._deadline = OFF, SHUT, inf
+        self._receiver, self._receive, self.on_end = NOBODY, NOBODY.receive_data, None
         self.drop_output()
+        self.reading, self._output, self._deadline = OFF, SHUT, inf
         if self.backlog is not None:
             self.backlog.take()
             self.backlog.gives_up_at = inf

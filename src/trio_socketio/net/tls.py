@@ -94,6 +94,8 @@ class TlsConnection(Connection):
             super()._flush_early()
 
     def flush(self) -> None:
+        if self._shared is not None:
+            self._shared.leave(self)
         if self._output is QUEUED:
             if not self._up:  # nothing can be sealed yet: it is kept, see _receive_records
                 self._output = IDLE

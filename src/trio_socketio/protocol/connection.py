@@ -70,11 +70,13 @@ class Output(Enum):
          |                                   |  |
          +--------- the kernel takes it -----+  +--write over the hard bound--> OVER
 
-    Each of them becomes SHUT when our direction is closed.
+    From IDLE and QUEUED, a broadcast leads to SHARED. Another write leads back to QUEUED, and a
+    flush does the same as in QUEUED. Each of them becomes SHUT when our direction is closed.
     """
 
     IDLE = auto()
     QUEUED = auto()  # to be flushed at the end of the turn
+    SHARED = auto()  # likewise, and its end is shared with other connections
     BLOCKED = auto()  # waits until the kernel takes more
     OVER = auto()  # the connection is lost at the end of the turn
     SHUT = auto()
@@ -95,6 +97,7 @@ PAUSED: Final = Reading.PAUSED
 OFF: Final = Reading.OFF
 IDLE: Final = Output.IDLE
 QUEUED: Final = Output.QUEUED
+SHARED: Final = Output.SHARED
 BLOCKED: Final = Output.BLOCKED
 OVER: Final = Output.OVER
 SHUT: Final = Output.SHUT

@@ -211,20 +211,18 @@ class Adapter:
         recovery = namespace._recovery
         if recovery is None:
             packet = namespace._packets.encode_event(arguments, None)
-            chosen = self._choose(packet, arguments, target)
+            self._prepare(packet, arguments, target)
         else:
             if namespace._overheard:
                 # First, so that listeners hear of no event that cannot be sent.
                 namespace._packets.encode_event(arguments, None)
                 self._overhear(arguments, target)
             packet = recovery.log_broadcast(arguments, target)
-            chosen = namespace.rooms.select(target.rooms, target.excluded)
-        if target.volatile:
-            for socket in chosen:
-                socket.session.send_volatile(packet)
-        else:
-            for socket in chosen:
-                socket.session.send(packet)
+        if not target.volatile:
+            return namespace.rooms.send(packet, target.rooms, target.excluded)
+        chosen = self.select(target)
+        for socket in chosen:
+            socket.session.send_volatile(packet)
         return len(chosen)
 
     async def broadcast_with_ack(
@@ -267,7 +265,8 @@ class Adapter:
         ack_id = self._namespace._packets.next_ack_id()  # SURF-06: one id for all sockets
         packet = self._namespace._packets.encode_event(arguments, ack_id)
         asked: list[Socket] = []
-        for socket in self._choose(packet, arguments, target):
+        self._prepare(packet, arguments, target)
+        for socket in self.select(target):
             if target.volatile and not socket.session.is_writable:
                 socket.session.drop()
                 continue
@@ -280,15 +279,12 @@ class Adapter:
             for socket in asked:
                 socket._open_acks().forget(ack_id)
 
-    def _choose(
-        self, packet: "Outgoing", arguments: list[Any], target: Target
-    ) -> "Collection[Socket]":
+    def _prepare(self, packet: "Outgoing", arguments: list[Any], target: Target) -> None:
         if not target.compress:
             packet.compress = False
         # Before the sockets are selected, because a listener may do anything, even disconnect them.
         if self._namespace._overheard:
             self._overhear(arguments, target)
-        return self._namespace.rooms.select(target.rooms, target.excluded)
 
     def _overhear(self, arguments: list[Any], target: Target) -> None:
         """Call the listeners of what is sent to the sockets of target."""

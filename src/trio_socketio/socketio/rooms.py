@@ -1,13 +1,20 @@
 """Which sockets of this node are in which room. Always in memory; adapters add the other nodes."""
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from trio_socketio.engine.fan_out import FanOut, Receiver
 
 if TYPE_CHECKING:
+    from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.membership import Membership
 
+_FEW: Final = 4
+"""So many receivers are sent a packet one by one: what they have in common would not pay."""
 
-class RoomMember(Protocol):
+
+class RoomMember(Receiver, Protocol):
     """A socket, as far as rooms need it."""
 
     @property
@@ -37,12 +44,13 @@ class Rooms(Generic[Member]):
         sockets: those in the namespace, by id.
     """
 
-    __slots__ = ("_aliases", "_rooms", "sockets")
+    __slots__ = ("_aliases", "_fan_outs", "_rooms", "sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, Member] = {}
         self._aliases: dict[str, Member] = {}  # by public id, where that is not the id
         self._rooms: dict[str, dict[Member, None]] = {}
+        self._fan_outs: dict[tuple[str, ...], FanOut] = {}  # that may take more, by rooms
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -57,6 +65,7 @@ class Rooms(Generic[Member]):
 
     def enter(self, socket: Member) -> None:
         """Take a socket into the namespace, and so into the room of its own id."""
+        self._fan_outs.clear()
         self.sockets[socket.id] = socket
         if socket.public_id is not socket.id:  # JOIN-28: `to` accepts both
             self._aliases[socket.public_id] = socket
@@ -65,6 +74,7 @@ class Rooms(Generic[Member]):
         """Put a socket into a room; a socket that is not in the namespace is ignored."""
         if room == socket.id or socket.id not in self.sockets:
             return
+        self._fan_outs.clear()
         self._rooms.setdefault(room, {})[socket] = None
         membership = socket._membership
         if membership.joined is None:
@@ -76,6 +86,7 @@ class Rooms(Generic[Member]):
         members = self._rooms.get(room)
         if members is None or members.pop(socket, self) is self:
             return
+        self._fan_outs.clear()
         if not members:
             del self._rooms[room]
         if socket._membership.joined is not None:
@@ -85,6 +96,7 @@ class Rooms(Generic[Member]):
         """Take a socket out of every room and of the namespace."""
         for room in list(socket._membership.joined or ()):
             self.remove(socket, room)
+        self._fan_outs.clear()
         socket._membership.joined = None
         self.sockets.pop(socket.id, None)
         if socket.public_id is not socket.id:
@@ -133,3 +145,24 @@ class Rooms(Generic[Member]):
             chosen = dict.fromkeys(socket for room in rooms for socket in self.members(room))
         without = {socket for room in excluded for socket in self.members(room)}
         return [socket for socket in chosen if socket not in without] if without else chosen
+
+    def send(self, packet: "Outgoing", rooms: tuple[str, ...], excluded: tuple[str, ...]) -> int:
+        """Send a packet to the sockets that `select` returns; return how many those are.
+
+        Packets to the same rooms cost little more than one of them, if they are sent in one turn.
+        """
+        receivers = self.select(rooms, ())
+        left_out = {socket for room in excluded for socket in self.members(room)}
+        if rooms and left_out:
+            left_out = {socket for socket in left_out if socket in receivers}
+        selected = len(receivers) - len(left_out)
+        if selected <= _FEW or len(left_out) > _FEW:
+            for socket in receivers:
+                if socket not in left_out:
+                    socket.session.send(packet)
+            return selected
+        fan_out = self._fan_outs.get(rooms)
+        if fan_out is None or not fan_out.add(packet, left_out):
+            end = partial(self._fan_outs.pop, rooms, None)
+            self._fan_outs[rooms] = FanOut(receivers, packet, left_out, end)
+        return selected
