@@ -169,8 +169,23 @@ def test_each_client_is_sent_what_it_would_be_without_sharing(script: list[Any])
                     *([END] if end != CLOSED else []),
                 ]
             assert sio.statistics().packets_dropped == game.dropped
+            assert not sio.of("/").rooms._fan_outs
 
     trio.run(main)
+
+
+@pytest.mark.req("RUN-46")
+@trio_test
+async def test_no_packet_is_kept_if_nobody_shares_it() -> None:
+    sio = Server()
+    async with serving(sio) as port, AsyncExitStack() as stack:
+        clients = [
+            (await stack.enter_async_context(joined(port, "polling")))[0] for _ in range(CLIENTS)
+        ]
+        assert sio.emit("news", 1) == CLIENTS
+        assert not sio.of("/").rooms._fan_outs
+        for client in clients:
+            assert await client.receive_event() == ["news", 1]
 
 
 @pytest.mark.req("RUN-45")

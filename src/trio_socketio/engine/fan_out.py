@@ -52,6 +52,11 @@ class FanOut:
         self._apart = apart
         self._send_apart(packet, left_out)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it may take more packets; never, if no receiver is on a plain WebSocket."""
+        return self._shared.is_open
+
     def add(self, packet: "Outgoing", left_out: "Collection[Receiver]") -> bool:
         """Send another packet, unless it takes no more; then nothing was sent.
 

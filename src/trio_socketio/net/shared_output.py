@@ -53,10 +53,15 @@ class SharedOutput:
         self._sharers = 0
         self._data: bytes | None = None  # once it takes no more
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes more pieces: some connection shares it, and none has sent it."""
+        return self._sharers > 0 and self._data is None
+
     def add(self, piece: bytes) -> bool:
         """Add a piece for all that share it. Returns False, and adds nothing, if that is over."""
         byte_count = self.byte_count + len(piece)
-        if self._data is not None or not self._sharers or byte_count > MAX_BYTES:
+        if byte_count > MAX_BYTES or not self.is_open:
             return False
         self.pieces.append(piece)
         self.byte_count = byte_count

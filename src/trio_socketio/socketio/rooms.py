@@ -164,5 +164,9 @@ class Rooms(Generic[Member]):
         fan_out = self._fan_outs.get(rooms)
         if fan_out is None or not fan_out.add(packet, left_out):
             end = partial(self._fan_outs.pop, rooms, None)
-            self._fan_outs[rooms] = FanOut(receivers, packet, left_out, end)
+            fan_out = FanOut(receivers, packet, left_out, end)
+            if (
+                fan_out.is_open
+            ):  # otherwise nothing would ever end it, and the packet stay in memory
+                self._fan_outs[rooms] = fan_out
         return selected
