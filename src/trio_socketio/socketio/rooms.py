@@ -165,8 +165,6 @@ class Rooms(Generic[Member]):
         if fan_out is None or not fan_out.add(packet, left_out):
             end = partial(self._fan_outs.pop, rooms, None)
             fan_out = FanOut(receivers, packet, left_out, end)
-            if (
-                fan_out.is_open
-            ):  # otherwise nothing would ever end it, and the packet stay in memory
+            if fan_out.is_open:  # otherwise nothing would end it, and its packet stay in memory
                 self._fan_outs[rooms] = fan_out
         return selected
