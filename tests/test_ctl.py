@@ -362,6 +362,7 @@ async def test_a_token_over_tls(tmp_path: Path, ctl: Ctl, monkeypatch: pytest.Mo
     async with serving("--config", str(conf)) as server:
         line = await server.wait_logged("the control socket is at")
         address = f"tls:localhost:{line.rpartition(':')[2]}"
+        await server.wait_port()  # the control socket answers before that
         at = ("--control", address, "--cafile", str(tmp_path / "ca.pem"))
         token = ("--token-file", str(tmp_path / "secret"))
         monkeypatch.setenv(ADDRESS_VARIABLE, "unix:/nowhere")
