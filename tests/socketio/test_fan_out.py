@@ -13,6 +13,7 @@ from tests.wire import ConnectionEnded, SocketIOClient
 from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, Socket
+from trio_socketio.net.connection import EARLY_FLUSH_BYTES
 
 ROOMS = ("red", "blue")
 TRANSPORTS = ("websocket",) * 7 + ("polling",)
@@ -186,6 +187,22 @@ async def test_no_packet_is_kept_if_nobody_shares_it() -> None:
         assert not sio.of("/").rooms._fan_outs
         for client in clients:
             assert await client.receive_event() == ["news", 1]
+
+
+@pytest.mark.req("RUN-46")
+@trio_test
+async def test_a_large_packet_is_sent_early_and_not_shared() -> None:
+    sio = Server()
+    async with serving(sio) as port, AsyncExitStack() as stack:
+        for _ in range(CLIENTS):
+            await stack.enter_async_context(joined(port, "websocket"))
+        sockets = list(sio.of("/").rooms.sockets.values())
+        sio.emit("news", "x" * EARLY_FLUSH_BYTES)
+        assert [socket.session._transport.traffic.packets_out for socket in sockets] == [
+            3
+        ] * CLIENTS
+        connections = [socket.session._direct for socket in sockets]
+        assert all(one is not None and one.unflushed == (0, 0) for one in connections)
 
 
 @pytest.mark.req("RUN-45")

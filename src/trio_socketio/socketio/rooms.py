@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from trio_socketio.engine.fan_out import FanOut, Receiver
+from trio_socketio.net.shared_output import MAX_BYTES
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
@@ -156,7 +157,8 @@ class Rooms(Generic[Member]):
         if rooms and left_out:
             left_out = {socket for socket in left_out if socket in receivers}
         selected = len(receivers) - len(left_out)
-        if selected <= _FEW or len(left_out) > _FEW:
+        is_large = packet.byte_count() > MAX_BYTES  # BND-11: each connection sends it early
+        if is_large or selected <= _FEW or len(left_out) > _FEW:
             for socket in receivers:
                 if socket not in left_out:
                     socket.session.send(packet)
@@ -165,6 +167,6 @@ class Rooms(Generic[Member]):
         if fan_out is None or not fan_out.add(packet, left_out):
             end = partial(self._fan_outs.pop, rooms, None)
             fan_out = FanOut(receivers, packet, left_out, end)
-            if fan_out.is_open:  # otherwise nothing would end it, and its packet stay in memory
+            if fan_out.is_open:  # otherwise nothing would end it, nor free its packet
                 self._fan_outs[rooms] = fan_out
         return selected
