@@ -81,7 +81,7 @@ class Trial:
 
     def _wait(self, most_s: float, least: float = 0.75) -> None:
         """Wait for a random part of a time, so that the nodes do not all dial at once."""
-        if self._is_over:  # requests that fail during shutdown are no reason for another trial
+        if self._is_over:  # a request that fails during shutdown must not start another trial
             return
         self._at = trio.current_time() + most_s * random.uniform(least, 1.0)
         self._ground.links.deadlines.schedule(self)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MORE_S: Final = 30.0
-"""How long the services of a process may take to end, on top of its stages."""
+"""How much time the services of a process have to end, beyond that of its stages."""
 
 
 class Family(NamedTuple):

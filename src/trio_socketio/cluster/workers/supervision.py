@@ -250,7 +250,7 @@ class Supervision:
         if reason == "refused" and not self._served.is_set():  # WORK-12
             self._stopping.set()
             raise ConfigurationError(why)
-        # A worker that cannot use its configuration is no danger to those that serve. Workers
+        # A worker that cannot use its configuration does no harm to those that serve. Workers
         # blocked by the same thing, such as a database that they share, may be killed together.
         is_last = reason not in ("refused", "blocked") and self._deaths.note(now)
         wait_s = worker.life.start_at - now
