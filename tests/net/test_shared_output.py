@@ -7,7 +7,7 @@ from tests.net.harness import Net, Peer, Recorder, open_net, settle
 from trio.testing import trio_test
 
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.shared_output import MAX_BEFORE, MAX_BYTES, SharedOutput
+from trio_socketio.net.shared_output import MAX_BYTES, MAX_BYTES_BEFORE, SharedOutput
 
 
 class Ends:
@@ -33,8 +33,8 @@ async def test_it_is_sent_behind_what_was_written_and_then_takes_no_more() -> No
         ended = Ends()
         first.write(b"<")
         shared = SharedOutput(b"a", ended)
-        assert shared.join(first)
-        assert shared.join(second)
+        assert shared.attach(first)
+        assert shared.attach(second)
         assert shared.add(b"b")
         assert first.unflushed == (3, 3)
         assert second.waiting_bytes == 2
@@ -49,20 +49,20 @@ async def test_it_is_sent_behind_what_was_written_and_then_takes_no_more() -> No
 
 @pytest.mark.req("RUN-45")
 @trio_test
-async def test_who_is_written_to_leaves_with_a_copy() -> None:
+async def test_who_is_written_to_is_detached_with_a_copy() -> None:
     async with open_net() as net:
         (first, first_peer), (second, second_peer) = connect(net, 2)
         ended = Ends()
         shared = SharedOutput(b"a", ended)
-        assert shared.join(first)
-        assert shared.join(second)
+        assert shared.attach(first)
+        assert shared.attach(second)
         first.write(b"1")
-        assert shared.leavers == [first]
+        assert shared.detached == [first]
         assert first.unflushed == (2, 2)
         assert shared.add(b"b")
         other = SharedOutput(b"x", ended)
-        assert other.join(second)
-        assert shared.leavers == [first, second]
+        assert other.attach(second)
+        assert shared.detached == [first, second]
         assert ended.count == 1, "nobody shares the first one any more"
         assert not shared.add(b"c")
         await settle()
@@ -77,8 +77,8 @@ async def test_what_is_dropped_is_counted(drop: Callable[[Connection], object]) 
     async with open_net() as net:
         (first, _), (second, second_peer) = connect(net, 2)
         shared = SharedOutput(b"a", Ends())
-        assert shared.join(first)
-        assert shared.join(second)
+        assert shared.attach(first)
+        assert shared.attach(second)
         shared.add(b"b")
         assert drop(first) in (2, None)
         assert first.waiting_bytes == 0
@@ -94,7 +94,7 @@ async def test_it_is_bounded() -> None:
     async with open_net() as net:
         ((connection, peer),) = connect(net, 1)
         shared = SharedOutput(bytes(MAX_BYTES - 1), Ends())
-        assert shared.join(connection)
+        assert shared.attach(connection)
         assert not shared.add(b"ab")
         assert shared.add(b"a")
         assert not shared.add(b"a")
@@ -103,23 +103,23 @@ async def test_it_is_bounded() -> None:
 
 @pytest.mark.req("RUN-46")
 @trio_test
-async def test_it_joins_no_connection_with_much_output_or_without_any() -> None:
+async def test_it_is_attached_to_no_connection_with_much_output_or_without_any() -> None:
     async with open_net() as net:
         (full, full_peer), (small, _), (closed, _) = connect(net, 3)
         shared = SharedOutput(b"a", Ends())
-        full.write(bytes(MAX_BEFORE + 1))
-        assert not shared.join(full)
-        small.write(bytes(MAX_BEFORE))
-        assert shared.join(small)
+        full.write(bytes(MAX_BYTES_BEFORE + 1))
+        assert not shared.attach(full)
+        small.write(bytes(MAX_BYTES_BEFORE))
+        assert shared.attach(small)
         closed.abort()
-        assert not shared.join(closed)
+        assert not shared.attach(closed)
         small.drop_output()
-        assert len(await full_peer.read_until(MAX_BEFORE + 1)) == MAX_BEFORE + 1
+        assert len(await full_peer.read_until(MAX_BYTES_BEFORE + 1)) == MAX_BYTES_BEFORE + 1
         blocked, _, peer = net.connect(Recorder(), buffer_bytes=4096)
         blocked.write(bytes(1 << 18))
         await settle()
         assert blocked.is_blocked
-        assert not SharedOutput(b"a", Ends()).join(blocked)
+        assert not SharedOutput(b"a", Ends()).attach(blocked)
         waiting = blocked.waiting_bytes
         sent = await peer.read_until((1 << 18) - waiting)
         assert not any(sent)
@@ -128,12 +128,12 @@ async def test_it_joins_no_connection_with_much_output_or_without_any() -> None:
 @pytest.mark.req("RUN-46")
 @trio_test
 async def test_the_output_of_one_turn_stays_bounded() -> None:
-    """Who leaves takes a copy, which counts: then the output is written, and sent early."""
+    """Who is detached takes a copy, which counts: then the output is written, and sent early."""
     async with open_net() as net:
         ((connection, peer),) = connect(net, 1)
-        joined = 0
-        while SharedOutput(bytes(MAX_BYTES), Ends()).join(connection):
-            joined += 1
-            assert connection.waiting_bytes <= MAX_BEFORE + MAX_BYTES
-        assert joined == MAX_BEFORE // MAX_BYTES + 1
-        assert len(await peer.read_until(joined * MAX_BYTES)) == joined * MAX_BYTES
+        attached = 0
+        while SharedOutput(bytes(MAX_BYTES), Ends()).attach(connection):
+            attached += 1
+            assert connection.waiting_bytes <= MAX_BYTES_BEFORE + MAX_BYTES
+        assert attached == MAX_BYTES_BEFORE // MAX_BYTES + 1
+        assert len(await peer.read_until(attached * MAX_BYTES)) == attached * MAX_BYTES

@@ -85,7 +85,7 @@ class TestTransfer:
                 await settle()
                 shared = SharedOutput(b"a", lambda: None)
                 end.connection.write(b"<")
-                assert shared.join(end.connection)
+                assert shared.attach(end.connection)
                 assert shared.add(b"b")
                 assert await read(client, 3) == b"<ab"
                 assert end.connection.traffic.packets_out == 3

@@ -175,6 +175,28 @@ def test_each_client_is_sent_what_it_would_be_without_sharing(script: list[Any])
     trio.run(main)
 
 
+@pytest.mark.req("RUN-45")
+@trio_test
+async def test_the_end_of_one_does_not_end_a_newer_one() -> None:
+    sio = Server()
+    async with serving(sio) as port, AsyncExitStack() as stack:
+        for _ in range(CLIENTS):
+            await stack.enter_async_context(joined(port, "websocket"))
+        rooms = sio.of("/").rooms
+        first, *others = rooms.sockets.values()
+        for socket in (first, *others):
+            socket.join("red")
+        sio.to("red").emit("news", 1)
+        first.leave("red")
+        sio.to("red").emit("news", 2)
+        newer = rooms._fan_outs["red",]
+        first.emit("news", 3)  # the last one that shared the first broadcast
+        sio.to("red").emit("news", 4)
+        assert rooms._fan_outs["red",] is newer
+        traffic = [socket.session._transport.traffic.packets_out for socket in others]
+        assert traffic == [5] * len(others)
+
+
 @pytest.mark.req("RUN-46")
 @trio_test
 async def test_no_packet_is_kept_if_nobody_shares_it() -> None:

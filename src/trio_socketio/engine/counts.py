@@ -45,7 +45,7 @@ class EngineCounts:
         upgraded: how many sessions have gone over from polling to WebSocket.
         upgrades_failed: how many such attempts were given up.
         ended: how many sessions have ended, by reason: one of ENDS, or OTHER.
-        ends: how many have ended in all.
+        ended_in_all: the sum of those numbers.
         refused: how many requests were refused, by reason.
     """
 
@@ -57,7 +57,7 @@ class EngineCounts:
         self.upgraded = 0
         self.upgrades_failed = 0
         self.ended = dict.fromkeys((*ENDS, OTHER), 0)
-        self.ends = 0
+        self.ended_in_all = 0
         self.refused: dict[str, int] = {}
 
     def session_opened(self, transport: Literal["polling", "websocket"]) -> None:
@@ -67,7 +67,7 @@ class EngineCounts:
     def session_ended(self, reason: str) -> None:
         """Count a session that was marked for its end."""
         self.ended[reason if reason in self.ended else OTHER] += 1
-        self.ends += 1
+        self.ended_in_all += 1
 
     def request_refused(self, refusal: "Refusal") -> None:
         """Count a request that was refused."""

@@ -20,7 +20,7 @@ class Receiver(Protocol):
 
 
 class FanOut:
-    """Sends packets to the same sessions, as long as nothing of them has left.
+    """Sends packets to the same sessions, until the first of these connections has sent them on.
 
     Whoever sends the first packet to a thousand sessions pays for each of them. The next one costs
     no more than a packet to those that have been sent something else in between (RUN-45).
@@ -32,7 +32,7 @@ class FanOut:
         on_end: called once, when it takes no more packets.
     """
 
-    __slots__ = ("_apart", "_counts", "_ends", "_shared")
+    __slots__ = ("_apart", "_counts", "_ended", "_shared")
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class FanOut:
         apart: list[Receiver] = []  # the others, which are sent each packet by itself
         for receiver in receivers:
             direct = receiver.session._direct
-            if direct is None or receiver in left_out or not shared.join(direct):
+            if direct is None or receiver in left_out or not shared.attach(direct):
                 apart.append(receiver)
         self._counts = next(iter(receivers)).session._owner.counts
-        self._ends = self._counts.ends
+        self._ended = self._counts.ended_in_all
         self._apart = apart
         self._send_apart(packet, left_out)
 
@@ -64,26 +64,27 @@ class FanOut:
             packet: the packet.
             left_out: those of the receivers that do not get it.
         """
-        if self._counts.ends != self._ends:  # perhaps a receiver's, and then the packet is dropped
+        # Perhaps that of a receiver, for which the packet has to be dropped.
+        if self._counts.ended_in_all != self._ended:
             return False
         shared = self._shared
         for receiver in left_out:
             direct = receiver.session._direct
             if direct is not None and direct._shared is shared:
-                shared.leave(direct)
+                shared.detach(direct)
         if not shared.add(encode_frames(packet)):
             return False
         self._send_apart(packet, left_out)
         return True
 
     def _send_apart(self, packet: "Outgoing", left_out: "Collection[Receiver]") -> None:
-        leavers = self._shared.leavers
-        if leavers:
+        detached = self._shared.detached
+        if detached:
             frames = encode_frames(packet)
-            spared = {receiver.session._direct for receiver in left_out}
-            for connection in leavers:
-                if connection not in spared:
+            without = {receiver.session._direct for receiver in left_out}
+            for connection in detached:
+                if connection not in without:
                     connection.write(frames)
         for receiver in self._apart:
-            if receiver not in left_out:
+            if not left_out or receiver not in left_out:
                 receiver.session.send(packet)

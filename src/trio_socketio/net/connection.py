@@ -260,7 +260,7 @@ class Connection:
     def drop_output(self) -> int:
         """Drop what the kernel was not given yet. Returns how many packets that were."""
         if self._shared is not None:
-            self._shared.leave(self)
+            self._shared.detach(self)
         dropped = len(self._out) - self._apart
         self._out.clear()
         self._out_bytes = self._apart = 0
@@ -338,7 +338,7 @@ class Connection:
     def _admits(self) -> bool:
         """Whether there may be more output behind what waits; if not, it is dropped."""
         if self._shared is not None:
-            self._shared.leave(self)
+            self._shared.detach(self)
             return True
         backlog = self.backlog
         if self._output is SHUT or backlog is None:

@@ -9,7 +9,7 @@ from trio_socketio.protocol.connection import IDLE, QUEUED, SHARED, Output
 MAX_BYTES: Final = 1 << 16
 """How much it holds. What comes behind it is written anew, so the bounds of each connection are
 looked at again (RUN-46, BND-11)."""
-MAX_BEFORE: Final = 1 << 17
+MAX_BYTES_BEFORE: Final = 1 << 17
 """How much output a connection may have in front of it."""
 
 
@@ -30,8 +30,8 @@ class SharedOutput:
     """The end of the output of many connections.
 
     As long as none of them has sent it, pieces can be added for all at once. A connection to which
-    something else is written leaves it before, and takes a copy of what it holds, because what is
-    written to one connection is sent in order.
+    something else is written is detached first, with a copy of what there is so far, because what
+    is written to one connection is sent in order.
 
     Args:
         piece: the first piece.
@@ -40,15 +40,16 @@ class SharedOutput:
     Attributes:
         pieces: in order.
         byte_count: the size of all pieces.
-        leavers: the connections that have left it. What is added has to be written to each of them.
+        detached: the connections that no longer share it. What is added from then on has to be
+            written to each of them.
     """
 
-    __slots__ = ("_data", "_on_end", "_sharers", "byte_count", "leavers", "pieces")
+    __slots__ = ("_data", "_on_end", "_sharers", "byte_count", "detached", "pieces")
 
     def __init__(self, piece: bytes, on_end: Callable[[], object]) -> None:
         self.pieces = [piece]
         self.byte_count = len(piece)
-        self.leavers: list[Sharer] = []
+        self.detached: list[Sharer] = []
         self._on_end = on_end
         self._sharers = 0
         self._data: bytes | None = None  # once it takes no more
@@ -67,31 +68,31 @@ class SharedOutput:
         self.byte_count = byte_count
         return True
 
-    def join(self, connection: Sharer) -> bool:
+    def attach(self, connection: Sharer) -> bool:
         """Make it the end of a connection's output, at the end of the turn.
 
         Returns:
-            False if that cannot be, because the peer is slow, or too much was written before, or
-            our direction is closed. Then nothing was done.
+            False if it cannot be, because the peer is slow, or too much was written before, or our
+            direction is closed. A connection that shares other output is detached from that anyway.
         """
         if connection._shared is not None:
-            connection._shared.leave(connection)
+            connection._shared.detach(connection)
         if connection._output is IDLE:
             connection.owner.poller.mark_dirty(connection)
-        elif connection._output is not QUEUED or connection._out_bytes > MAX_BEFORE:
+        elif connection._output is not QUEUED or connection._out_bytes > MAX_BYTES_BEFORE:
             return False
         connection._output = SHARED
         connection._shared = self
         self._sharers += 1
         return True
 
-    def leave(self, connection: Sharer) -> None:
+    def detach(self, connection: Sharer) -> None:
         """Give a connection that shares it a copy of what it holds."""
         connection._shared = None
         connection._output = QUEUED
         connection._out += self.pieces
         connection._out_bytes += self.byte_count
-        self.leavers.append(connection)
+        self.detached.append(connection)
         self._sharers -= 1
         if not self._sharers and self._data is None:
             self._on_end()

@@ -95,7 +95,7 @@ class TlsConnection(Connection):
 
     def flush(self) -> None:
         if self._shared is not None:
-            self._shared.leave(self)
+            self._shared.detach(self)
         if self._output is QUEUED:
             if not self._up:  # nothing can be sealed yet: it is kept, see _receive_records
                 self._output = IDLE

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.membership import Membership
 
 _FEW: Final = 4
-"""So many receivers are sent a packet one by one: what they have in common would not pay."""
+"""So few receivers are sent a packet one by one, because sharing would not pay. If more than these
+are left out, so are all others."""
 
 
 class RoomMember(Receiver, Protocol):
@@ -165,8 +166,13 @@ class Rooms(Generic[Member]):
             return selected
         fan_out = self._fan_outs.get(rooms)
         if fan_out is None or not fan_out.add(packet, left_out):
-            end = partial(self._fan_outs.pop, rooms, None)
-            fan_out = FanOut(receivers, packet, left_out, end)
+            fan_out = FanOut(receivers, packet, left_out, partial(self._forget_ended, rooms))
             if fan_out.is_open:  # otherwise nothing would end it, nor free its packet
                 self._fan_outs[rooms] = fan_out
         return selected
+
+    def _forget_ended(self, rooms: tuple[str, ...]) -> None:
+        """Forget the fan-out to these rooms, which has ended, but not a newer one."""
+        fan_out = self._fan_outs.get(rooms)
+        if fan_out is not None and not fan_out.is_open:
+            del self._fan_outs[rooms]
