@@ -77,6 +77,10 @@ class HeldStore:
         self._before: dict[tuple[str, Cursor], Cursor] = {}
 
     @property
+    def at_once(self) -> None:
+        return None  # otherwise nothing could be held
+
+    @property
     def is_shared(self) -> bool:
         return self.inner.is_shared
 
@@ -376,6 +380,10 @@ class Line:
         self.is_cut = False
         self.is_silent = False
         self._changed = trio.Event()
+
+    @property
+    def at_once(self) -> None:
+        return None  # otherwise nothing could be cut
 
     def cut(self, *, is_silent: bool = False) -> None:
         self.is_silent = is_silent

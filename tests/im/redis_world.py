@@ -55,6 +55,10 @@ class SpreadStore:
         return self.stores[sum(boot.encode()) % len(self.stores)]
 
     @property
+    def at_once(self) -> None:
+        return None
+
+    @property
     def written(self) -> Mapping[EntryType, int]:
         return self.stores[0].written
 

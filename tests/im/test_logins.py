@@ -47,6 +47,10 @@ class Failing(MemoryStore):
         super().__init__()
         self.asked = Counter[str]()
 
+    @property
+    def at_once(self) -> None:
+        return None
+
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         self.asked[request.user] += 1
         if self.asked[request.user] == 3:

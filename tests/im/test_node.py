@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,7 +93,8 @@ async def test_a_store_may_be_chosen_later(mock_clock: MockClock) -> None:
     presence.keep_in(store, node="a")
     assert presence.has_own_store
     (step,) = server.of("/chat")._registry.steps.plan
-    assert step.function(None).timeout_s > LEASE_S  # for a client that waits for a lost node
+    joining = SimpleNamespace(socket=SimpleNamespace(user="ann", namespace=server.of("/chat")))
+    assert step.function(joining).timeout_s > LEASE_S  # for a client that waits for a lost node
     with pytest.raises(LocalProtocolError, match="has a store already"):
         presence.keep_in(MemoryStore(), node="b")
     async with trio.open_nursery() as nursery:

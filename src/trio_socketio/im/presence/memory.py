@@ -9,6 +9,7 @@ import trio
 
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence.books import Books, Shelf
+from trio_socketio.im.presence.store import AtOnce
 from trio_socketio.protocol.leases import Leases
 from trio_socketio.protocol.presence_claims import (
     Absent,
@@ -43,7 +44,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 27 methods, nearly all of which are those of the interface.
+    It has 31 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -74,6 +75,10 @@ class MemoryStore:
         # start of the process.
         self._books = Books(time.time_ns() // 1_000_000, max_events, max_bytes)
         self._desks: dict[str, _Desk] = {}  # by boot
+
+    @property
+    def at_once(self) -> AtOnce | None:
+        return self
 
     @property
     def is_shared(self) -> bool:
@@ -141,6 +146,12 @@ class MemoryStore:
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await trio.lowlevel.checkpoint()
+        return self.claim_now(request)
+
+    def is_online(self, namespace: str, user: str) -> bool:
+        return user in self._books.open(namespace).book.users
+
+    def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         shelf = self._books.open(request.namespace)
         outcome = shelf.book.claim(request, self._alive(), time.time())
         self._note(shelf)
@@ -152,6 +163,9 @@ class MemoryStore:
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await trio.lowlevel.checkpoint()
+        return self.release_now(ref, reason)
+
+    def release_now(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         shelf = self._books.open(ref.namespace)
         outcome = shelf.book.release(ref, reason, self._alive(), time.time())
         self._note(shelf)

@@ -109,7 +109,7 @@ class NamedSeats(Observer):
     def take(self, joining: "Joining") -> Awaited | None:
         """Take a seat for a client: the step of the stage SEAT."""
         seats = self.find(joining.name)
-        return None if seats is None else Awaited(seats.take, (joining,), self._timeout_s)
+        return None if seats is None else seats.take(joining, self._timeout_s)
 
     def joined(self, socket: "Socket") -> None:
         seats = self.find(socket.namespace.name)

@@ -20,6 +20,7 @@ from trio_socketio.protocol.presence_claims import (
     Claimed,
     Fenced,
     Order,
+    Released,
     Stale,
 )
 
@@ -41,7 +42,7 @@ AGAIN_S: Final = 0.05
 class Node:
     """The claims of one server, and what it asks of the store for them.
 
-    It has 23 methods, because that is what can happen to a claim.
+    It has 25 methods, because that is what can happen to a claim.
 
     Args:
         store: has the seats.
@@ -125,11 +126,19 @@ class Node:
         claim.socket = None
         if claim.state is not State.RELEASING:
             return
-        if self.boot:
+        if not self.boot:  # what is left of the last lease ends with it
+            self._drop_release(claim)
+        elif not self._release_now(claim, reason):
             self.releases.add(claim, reason)
             self._changed.set()
-        else:  # what is left of the last lease ends with it
-            self._drop_release(claim)
+
+    def _release_now(self, claim: "Claim", reason: str) -> bool:
+        """Release a claim here and now, if the store can do that and nothing comes before it."""
+        at_once = self.store.at_once
+        if at_once is None or claim in self.reasserting or self.releases.holds(*claim.place):
+            return False
+        self._note_released(claim, at_once.release_now(claim.refer(self.boot), reason), self.boot)
+        return True
 
     def linger(self, claim: "Claim", reason: str, until: float, saved_until: float) -> None:
         """Hold the seat of a client that was lost (PRES-56).
@@ -334,6 +343,9 @@ class Node:
         except NamespaceUnusable as error:  # from here on it is put aside (LEASE-32)
             self.unusable.note(claim.namespace, error)
             return
+        self._note_released(claim, outcome, boot)
+
+    def _note_released(self, claim: "Claim", outcome: Released | Stale | Fenced, boot: str) -> None:
         if isinstance(outcome, Fenced):
             self.on_fenced(boot)
         if claim.state is State.RELEASING:

@@ -41,7 +41,7 @@ _GIVING: Final = frozenset((State.SETTLING, State.LEASED))
 class NodeLife:
     """The incarnations of one node, one after the other. protocol/incarnation.py has the table.
 
-    It has 17 attributes and 22 methods, because tasks, the poller and the seats of every namespace
+    It has 17 attributes and 23 methods, because tasks, the poller and the seats of every namespace
     meet here.
 
     Args:
@@ -125,21 +125,24 @@ class NodeLife:
         """
         return self.node.unusable.fault or self._unreaped.fault
 
+    def has_turn(self, namespace: str, user: str) -> bool:
+        """Whether the store can be asked for a seat for a user now; see `wait_turn`."""
+        return self.state is State.LEASED and not self.node.releases.holds(namespace, user)
+
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
 
         Returns:
             False if there is no lease, so that the client is refused without delay.
         """
-        while True:
+        while not self.has_turn(namespace, user):
             if self.state is State.SETTLING:
                 await self._settled.wait()
             elif self.state is not State.LEASED:
                 return self.state is State.OUT  # whoever asks then is told by begin_claim
-            elif self.node.releases.holds(namespace, user):
-                await self.node.releases.wait_taken(namespace, user)
             else:
-                return True
+                await self.node.releases.wait_taken(namespace, user)
+        return True
 
     def reassert_later(self, claim: "Claim") -> None:
         """Have a claim taken anew whose answer may have been lost by the store."""

@@ -7,7 +7,7 @@ Each transition is one Lua script, which changes the state and appends to the lo
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence.redis_records import (
@@ -81,6 +81,8 @@ class RedisStore:
         fenced: how many boots of other nodes it has fenced.
         reaped: how many claims of lost nodes it has ended.
     """
+
+    at_once: ClassVar[None] = None  # Redis has to be waited for
 
     def __init__(
         self,

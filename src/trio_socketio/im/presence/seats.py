@@ -19,6 +19,7 @@ from trio_socketio.protocol.presence_claims import (
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
 from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.steps import Awaited
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.node_life import NodeLife
@@ -59,9 +60,14 @@ class Seats(Observer):
 
     # -- joining
 
-    async def take(self, joining: "Joining") -> None:
+    def take(self, joining: "Joining", timeout_s: float | None) -> Awaited | None:
         """Take a seat for a client: the step of the stage SEAT (PRES-51).
 
+        Args:
+            joining: of the client.
+            timeout_s: how long what has to be awaited may take; None means hook_timeout_s.
+        Returns:
+            What has to be awaited, if the store cannot give the seat at once.
         Raises:
             ConnectRefused: it gets none.
         """
@@ -70,13 +76,50 @@ class Seats(Observer):
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
+        place, at_once = socket.namespace.name, node.store.at_once
+        # Older clients that it puts out are to be sent that before this one enters. In one turn,
+        # the output of two connections is sent in any order.
+        if (
+            at_once is None
+            or at_once.is_online(place, user)
+            or not self._life.has_turn(place, user)
+        ):
+            return Awaited(self._take_later, (joining, socket, user), timeout_s)
+        claim = self._begin(joining, socket, user)
+        request = claim.request(node.name, node.boot)
+        try:
+            self._note(claim, request, at_once.claim_now(request))
+        finally:
+            claim.leave_step()
+        self._check(claim)
+        return None
+
+    async def _take_later(self, joining: "Joining", socket: "Socket", user: str) -> None:
         deadline = trio.current_time() + STORE_S  # of the turn and the claim together (LEASE-33)
         is_turn = False
         with trio.move_on_at(deadline):
             is_turn = await self._life.wait_turn(socket.namespace.name, user)
         if not is_turn:  # LEASE-12
             raise _unavailable()
-        recovers = socket.recovered
+        claim = self._begin(joining, socket, user)
+        try:
+            await self._claim(claim, deadline)
+        except NamespaceUnusable as error:  # LEASE-32
+            self._node.unusable.note(claim.namespace, error)
+            raise _unavailable() from error
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        finally:
+            claim.leave_step()
+        self._check(claim)
+
+    def _begin(self, joining: "Joining", socket: "Socket", user: str) -> Claim:
+        """Make the claim of a client, which is undone if the client does not join.
+
+        Raises:
+            ConnectRefused: the client was kicked while it was lost.
+        """
+        node, recovers = self._node, socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
             raise _refused(KICKED)  # PRES-58
@@ -87,15 +130,10 @@ class Seats(Observer):
             self._undo(claim, socket, lost, joining.state)
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
-        try:
-            await self._claim(claim, deadline)
-        except NamespaceUnusable as error:  # LEASE-32
-            node.unusable.note(claim.namespace, error)
-            raise _unavailable() from error
-        except StoreUnavailable as error:
-            raise _unavailable() from error
-        finally:
-            claim.leave_step()
+        return claim
+
+    def _check(self, claim: Claim) -> None:
+        """Refuse a client that has lost its seat meanwhile."""
         if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
             raise _unavailable()
         if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
@@ -104,14 +142,7 @@ class Seats(Observer):
     async def _claim(self, claim: Claim, deadline: float) -> None:
         node, losses = self._node, self._life.losses
         request = claim.request(node.name, node.boot)
-        outcome = await self._ask(claim, request, deadline)
-        if not isinstance(outcome, Claimed):
-            node.note_refused(claim)
-            if isinstance(outcome, Taken):
-                raise _refused(outcome.reason)
-            self._life.note_fenced(request.boot)
-            raise _unavailable()
-        node.note_claimed(claim, outcome)
+        self._note(claim, request, await self._ask(claim, request, deadline))
         if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
             self._life.reassert_later(claim)
         if not node.is_clear(claim):
@@ -121,6 +152,23 @@ class Seats(Observer):
         is_interrupted = claim.state is State.HELD and not node.is_clear(claim)
         if is_interrupted and request.takeover == "strict":  # LEASE-12
             raise StoreUnavailable("the lease did not count any more while others were waited for")
+
+    def _note(
+        self, claim: Claim, request: ClaimRequest, outcome: "Claimed | Taken | Fenced"
+    ) -> None:
+        """Note what the store has answered.
+
+        Raises:
+            ConnectRefused: the client gets no seat.
+        """
+        if isinstance(outcome, Claimed):
+            self._node.note_claimed(claim, outcome)
+            return
+        self._node.note_refused(claim)
+        if isinstance(outcome, Taken):
+            raise _refused(outcome.reason)
+        self._life.note_fenced(request.boot)
+        raise _unavailable()
 
     async def _ask(
         self, claim: Claim, request: ClaimRequest, deadline: float

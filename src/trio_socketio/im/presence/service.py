@@ -242,7 +242,7 @@ class Presence:
             if guests and (joining.socket is None or joining.socket.user is None):
                 return None  # PAGE-11
             # How long that may take, the store says, which may be chosen later (PRES-88).
-            return Awaited(seats.take, (joining,), self._timeout_s)
+            return seats.take(joining, self._timeout_s)
 
         channel.add_steps([Step(JoiningState.SEAT, take)])
         channel.observe(seats)

@@ -45,6 +45,19 @@ class NamespaceUnusable(StoreUnavailable):
     """
 
 
+class AtOnce(Protocol):
+    """What a store in this process does here and now, so that no task has to wait for it."""
+
+    def is_online(self, namespace: str, user: str) -> bool:
+        """Whether a user has a seat."""
+
+    def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        """Do what `PresenceStore.claim` does."""
+
+    def release_now(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
+        """Do what `PresenceStore.release` does."""
+
+
 class PresenceStore(Protocol):
     """Keeps who is online, and the log of it, for all nodes.
 
@@ -57,8 +70,12 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 24 methods, because each transition and each question is one.
+    It has 25 methods, because each transition and each question is one.
     """
+
+    @property
+    def at_once(self) -> AtOnce | None:
+        """What it does without being waited for; None if it always has to be."""
 
     @property
     def is_shared(self) -> bool:
