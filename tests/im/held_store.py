@@ -14,7 +14,12 @@ import msgspec
 import trio
 
 from trio_socketio.im.presence.memory import MemoryStore
-from trio_socketio.im.presence.store import NamespaceUnusable, PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.store import (
+    AtOnce,
+    NamespaceUnusable,
+    PresenceStore,
+    StoreUnavailable,
+)
 from trio_socketio.protocol.presence_book import Book
 from trio_socketio.protocol.presence_claims import (
     REPLACED,
@@ -77,8 +82,9 @@ class HeldStore:
         self._before: dict[tuple[str, Cursor], Cursor] = {}
 
     @property
-    def at_once(self) -> None:
-        return None  # otherwise nothing could be held
+    def at_once(self) -> AtOnce | None:
+        is_plain = not (self.hold or self.held or self.unusable or self.epoch)
+        return self.inner.at_once if is_plain else None
 
     @property
     def is_shared(self) -> bool:

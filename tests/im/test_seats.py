@@ -17,6 +17,7 @@ from trio_socketio import (
     Joining,
     JoiningState,
     LocalProtocolError,
+    Observer,
     Server,
     ServerOptions,
     Socket,
@@ -26,6 +27,7 @@ from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.confirming import LEAVES_S
+from trio_socketio.protocol.presence_claims import ClaimRef, ClaimRequest
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})
@@ -64,6 +66,64 @@ async def test_a_client_is_online_from_its_joining_to_its_leaving(mock_clock: Mo
         assert await world.seats("/newest") == {}
         assert world.types("/newest") == ["online", "offline"]
         assert world.reasons("/newest") == [None, "client namespace disconnect"]
+
+
+@pytest.mark.req("PRES-92")
+@trio_test
+async def test_a_store_in_this_process_is_not_waited_for(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, online = [], []
+
+    class Looking(Observer):
+        def joined(self, socket: Socket) -> None:
+            online.append(socket.user in world.store.inner._books.open("/newest").book.users)
+
+        def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
+            self.joined(socket)
+
+    async with running(count=1) as world:
+        claim, release = world.store.claim, world.store.release
+
+        async def note_claim(request: ClaimRequest) -> Any:
+            waited.append("claim")
+            return await claim(request)
+
+        async def note_release(ref: ClaimRef, reason: str) -> Any:
+            waited.append("release")
+            return await release(ref, reason)
+
+        monkeypatch.setattr(world.store, "claim", note_claim)
+        monkeypatch.setattr(world.store, "release", note_release)
+        world.servers[0].of("/newest").observe(Looking())
+        ann = await world.come(0, "/newest", "ann")
+        await world.leave(ann)
+        assert (online, waited) == ([True, False], [])
+        await world.come(0, "/newest", "ann")
+        await world.come(0, "/newest", "ann")  # it puts the other one out, who is told first
+        assert waited == ["claim"]
+        world.store.hold.add("confirm before")  # as if the store were elsewhere
+        bob = await world.come(0, "/newest", "bob")
+        await world.leave(bob)
+        assert waited == ["claim", "claim", "release"]
+        world.store.let_all_go()
+
+
+@pytest.mark.req("PRES-51", "PRES-92")
+@trio_test
+async def test_nothing_overtakes_a_release_that_waits(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        world.store.hold.add("release before")
+        await world.leave(await world.come(0, "/many", "ann"))
+        world.store.hold.clear()
+        (held,) = world.store.held
+        world.store.held.clear()  # so that the store is one that answers at once
+        again = await world.come(0, "/many", "ann")
+        assert again.told == [], "its turn comes behind the release"
+        held.go.set()
+        await world.settle()
+        assert again.told == [CONNECT]
+        assert world.types("/many") == ["online", "offline", "online"]
 
 
 @pytest.mark.req("PRES-10", "PRES-53")
