@@ -34,16 +34,32 @@ PROBE_S = 0.1
 Faults = (ServerFailedError, LoadFailedError, TrialFailedError, OSError, ValueError)
 
 
-def run(commit: str, patterns: Sequence[str], pairs: int, results: Path, *, is_quick: bool) -> int:
+def run(
+    commit: str,
+    patterns: Sequence[str],
+    pairs: int,
+    results: Path,
+    *,
+    is_quick: bool,
+    python: str = sys.executable,
+) -> int:
     """Measure, print the table, write it and its JSON into a folder.
 
+    Args:
+        commit: of the old side, which this interpreter runs.
+        patterns: of the rows; none means all.
+        pairs: how many.
+        results: the folder.
+        is_quick: whether the windows are short.
+        python: the interpreter that runs the new side.
     Returns:
         0 when no row has regressed, 1 when one has or none could be measured, 2 when the commit
         cannot be measured.
     """
     try:
         with check_out(commit) as old:
-            return _compare(old, Tree(NEW, ROOT), patterns, pairs, results, is_quick=is_quick)
+            new = Tree(NEW, ROOT, python=python)
+            return _compare(old, new, patterns, pairs, results, is_quick=is_quick)
     except NoSuchTreeError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -89,6 +105,8 @@ def _compare(
         _measure(usable, (old, new), cores, pairs, made)
     finally:
         os.sched_setaffinity(0, {cores.server, cores.generator})
+    if new.python != old.python:
+        _note(made, f"new is run by {new.python}, old by {old.python}")
     return _report(made, old, pairs, results, time.monotonic() - started)
 
 

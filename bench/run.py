@@ -79,6 +79,8 @@ def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
         keys = PARTS
         if asked.pairs is not None:
             parser.error("--pairs needs --against; against peers, give --rounds")
+        if asked.python != sys.executable:
+            parser.error("--python needs --against; to compare interpreters alone, --against HEAD")
     if strange := unknown(asked.rows, keys):
         parser.error(f"no such row: {', '.join(strange)}")
     if asked.servers is None:
@@ -95,7 +97,9 @@ def _parts(asked: argparse.Namespace) -> set[str]:
 def _run_against(asked: argparse.Namespace) -> int:
     results = asked.results or BUILD / "against"
     pairs = asked.pairs or (against.QUICK_PAIRS if asked.quick else against.PAIRS)
-    return against.run(asked.against, asked.rows, pairs, results, is_quick=asked.quick)
+    return against.run(
+        asked.against, asked.rows, pairs, results, is_quick=asked.quick, python=asked.python
+    )
 
 
 def _run(asked: argparse.Namespace, started: float) -> int:
@@ -271,6 +275,13 @@ def _parser() -> argparse.ArgumentParser:
         "--against",
         metavar="COMMIT",
         help="compare with another commit instead of peers; exit code 1 when a row has regressed",
+    )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        metavar="EXECUTABLE",
+        help="with --against: the interpreter of the new side, as in --against HEAD --python "
+        "/opt/python3.13/bin/python, which has the dependencies (default: that of the bench)",
     )
     parser.add_argument(
         "--rows",

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,9 +86,9 @@ def app_path(handlers: str) -> str:
     return _TRIO_APPS[handlers].partition(":")[0]
 
 
-def _command(name: str, port: int, handlers: str, tls: bool) -> list[str]:
+def _command(name: str, port: int, handlers: str, tls: bool, python: str) -> list[str]:
     if name == "trio":
-        serve = [sys.executable, "-m", "trio_socketio", "serve", "--log-level", "warning"]
+        serve = [python, "-m", "trio_socketio", "serve", "--log-level", "warning"]
         certificate = ["--certfile", str(CERT), "--keyfile", str(KEY)] if tls else []
         return [*serve, "--app", _TRIO_APPS[handlers], "--port", str(port), *certificate]
     certificate = [str(CERT), str(KEY)] if tls else []
@@ -145,7 +144,7 @@ def run_server(
     """
     port = free_port()
     log = BUILD / f"{log_name or name}.log"
-    command, folder = _command(name, port, handlers, tls), ROOT
+    command, folder = _command(name, port, handlers, tls, tree.python), ROOT
     environment = {**os.environ, "NODE_ENV": "production"}
     if redis:
         environment["BENCH_REDIS"] = redis

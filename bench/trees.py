@@ -4,7 +4,8 @@ Both run in the same interpreter with the same installed dependencies; only PYTH
 environment of its own for the other commit would have to be filled from the network, takes half a
 minute, and could bring other builds of the dependencies, which would then be measured as well. A
 commit whose dependencies are not satisfied here is refused by name. PYTHONPATH stands before the
-site-packages on sys.path, so it also hides the project's own editable install, on both sides.
+site-packages on sys.path, so it also hides the project's own editable install, on both sides. Where
+interpreters are compared (--python), the other one brings dependencies of its own.
 """
 
 import os
@@ -39,12 +40,14 @@ class Tree:
         commit: as git describes it.
         own_apps: kinds of handlers for which it runs its own bench app, since the app of the
             working tree does not run on it.
+        python: the interpreter, which has the dependencies.
     """
 
     name: str
     root: Path
     commit: str = ""
     own_apps: set[str] = field(default_factory=set)
+    python: str = sys.executable
 
     def environment(self) -> dict[str, str]:
         source, inherited = str(self.root / "src"), os.environ.get("PYTHONPATH")
@@ -128,8 +131,10 @@ def check_import(tree: Tree) -> None:
     Raises:
         NoSuchTreeError: another copy of the package would be measured, or it cannot be imported.
     """
+    if not shutil.which(tree.python):
+        raise NoSuchTreeError(f"{tree.name}: {tree.python} is not there, or cannot be run")
     done = subprocess.run(
-        [sys.executable, "-c", "import trio_socketio; print(trio_socketio.__file__)"],
+        [tree.python, "-c", "import trio_socketio; print(trio_socketio.__file__)"],
         cwd=ROOT,
         env=tree.environment(),
         capture_output=True,

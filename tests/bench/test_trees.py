@@ -1,9 +1,12 @@
 """Checking out another commit, and making sure that it is the one that runs."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from bench.machine import ROOT
+from bench.servers import PLAIN, _command
 from bench.trees import NoSuchTreeError, Tree, check_import, check_out, unmet_dependencies
 
 PROJECT = '[project]\nname = "trio-socketio"\nversion = "0"\ndependencies = [{}]\n'
@@ -88,3 +91,18 @@ def test_the_path_of_the_user_comes_after_ours(
     assert Tree("old", tmp_path).environment()["PYTHONPATH"] == f"{tmp_path / 'src'}:/elsewhere"
     monkeypatch.delenv("PYTHONPATH")
     assert Tree("old", tmp_path).environment()["PYTHONPATH"] == str(tmp_path / "src")
+
+
+def test_a_tree_is_run_by_its_own_interpreter(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ntouch {ran}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    check_import(Tree("new", ROOT, python=str(python)))
+    assert ran.exists()
+    assert _command("trio", 1, PLAIN, False, str(python))[0] == str(python)
+
+
+def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchTreeError, match=r"new: .*/python3 is not there"):
+        check_import(Tree("new", ROOT, python=str(tmp_path / "python3")))
