@@ -25,6 +25,9 @@ class FakeHandshake:
     secure = True
     issued_s = 1.5
 
+    def find_header(self, name: str) -> str:
+        return self.headers.get(name, "")
+
 
 class FakeEngine:
     """The engine of every fake session."""

@@ -98,7 +98,7 @@ class Departures(Observer):
                 reason=reason[:_MAX_TEXT],
                 user=socket.user,
                 address=handshake.address,
-                user_agent=handshake.headers.get("user-agent", "")[:_MAX_TEXT],
+                user_agent=session.handshake.find_header("user-agent")[:_MAX_TEXT],
                 transport=session.transport,
                 session=str(session).removeprefix("session "),
                 connected_at_s=handshake.issued_s,
