@@ -51,8 +51,8 @@ class ChatServices:
         identity: "IdentityService | None",
         deliveries: "Deliveries",
     ) -> None:
-        claims_of = None if identity is None else identity.claims_of
-        self.rules = Rules(server, configuration.rules, claims_of)
+        bearer_of = None if identity is None else identity.client_of
+        self.rules = Rules(server, configuration.rules, bearer_of)
         self.chat = Chat(
             server,
             configuration.chat,

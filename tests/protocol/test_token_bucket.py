@@ -1,12 +1,19 @@
 """Token buckets: how often something may happen, and how much is remembered of it."""
 
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_socketio.protocol.token_bucket import ENOUGH, SLACK_S, TokenBuckets, token_rate
+from trio_socketio.protocol.token_bucket import (
+    ENOUGH,
+    SLACK_S,
+    TokenBuckets,
+    draw_of,
+    token_rate,
+)
 
 gaps = st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 100))
 rates = st.tuples(st.floats(0.01, 1000), st.integers(1, 50))
@@ -85,6 +92,82 @@ def test_full_buckets_are_forgotten_first_and_then_the_least_recently_used(
         full_at[key] = at
         assert len(buckets) <= most
     assert buckets.evicted == evicted
+
+
+draws = st.lists(
+    st.tuples(st.integers(0, 8), st.sampled_from((0.5, 1.0, 4.0)), st.integers(1, 3)),
+    min_size=1, max_size=4, unique_by=lambda one: one[0],
+)  # fmt: skip
+"""Keys, each with the rate of its bucket, which changes from time to time."""
+
+
+@given(st.lists(st.tuples(draws, st.integers(0, 8)), max_size=80))
+def test_a_token_is_drawn_from_each_bucket_or_from_none(turns: list[tuple[Any, int]]) -> None:
+    """It is the same as to take them one by one, and to give them back if one is missing."""
+    together, singly, now = TokenBuckets[int](100), TokenBuckets[int](100), 0.0
+    for keys, quarters in turns:
+        now += quarters / 4  # without a rounding error that would add up
+        rates = {key: token_rate(per_s, burst) for key, per_s, burst in keys}
+        taken = list[int]()
+        for key, rate in rates.items():
+            if singly.take(key, rate, now):
+                break
+            taken.append(key)
+        drawn = together.draw([draw_of(key, rate) for key, rate in rates.items()], now)
+        assert drawn is (len(taken) == len(rates))
+        if not drawn:
+            for key in taken:
+                singly.give_back(key, rates[key])
+        for key in range(9):
+            for rate in (token_rate(1, 3), token_rate(100, 300)):
+                assert together.wait(key, rate, now, 2) == singly.wait(key, rate, now, 2)
+    assert list(together._full_at) == list(singly._full_at)
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(draws, st.integers(0, 8)), max_size=80))
+def test_draws_forget_full_buckets_first_and_then_the_least_recently_used(
+    most: int, turns: list[tuple[Any, int]]
+) -> None:
+    buckets, now = TokenBuckets[int](most), 0.0
+    full_at: dict[int, float] = {}  # least recently used first
+    evicted = 0
+    for keys, quarters in turns:
+        now += quarters / 4
+        missing = False
+        for key, per_s, burst in keys:
+            at = min(max(full_at.pop(key, now), now), now + burst / per_s)
+            missing = at + 1 / per_s > now + burst / per_s
+            full_at[key] = at
+            if missing:
+                break
+        for key, per_s, _ in keys:
+            if missing:
+                break
+            full_at[key] += 1 / per_s
+        if len(full_at) > most:
+            full_at = {one: at for one, at in full_at.items() if at > now}
+        while len(full_at) > most:
+            evicted += 1
+            del full_at[next(iter(full_at))]
+        drawn = buckets.draw([draw_of(key, token_rate(*rate)) for key, *rate in keys], now)
+        assert drawn is not missing
+        assert buckets._full_at == full_at
+        assert list(buckets._full_at) == list(full_at)
+        assert buckets.evicted == evicted
+        assert len(buckets) <= most
+
+
+def test_a_bucket_that_was_forgotten_is_full_whoever_has_kept_its_key() -> None:
+    buckets, rate = TokenBuckets[str](2), token_rate(0.5, 1)
+    ann, bob, carl = (draw_of(name, rate) for name in ("ann", "bob", "carl"))
+    assert buckets.draw([ann], 0.0)
+    assert not buckets.draw([ann], 0.0)
+    assert buckets.draw([bob], 0.0)
+    assert buckets.draw([carl], 0.0)
+    assert buckets.evicted == 1
+    assert buckets.draw([ann], 0.0)
+    assert buckets.evicted == 2
+    assert not buckets.draw([ann], 0.0)
 
 
 class Key(int):

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from tests.socketio.serving import joined, send_batch
 from tests.wire import SocketIOClient
 
 from trio_socketio import Namespace, Server, Socket, TcpEndpoint
+from trio_socketio.im.rules.grants import Claims
 from trio_socketio.im.rules.options import NamespaceRules, Rates, RulesOptions
 from trio_socketio.im.rules.service import Rules
 from trio_socketio.protocol.joining import State
@@ -29,9 +30,12 @@ class Ruled:
 
     def __post_init__(self) -> None:
         self.chat: Namespace = self.server.of("/chat")
+        self.users: dict[str, User] = {}
 
-    def claims_of(self, socket: Socket) -> Any:
-        return self.claims.get(socket.user or "")
+    def bearer_of(self, socket: Socket) -> "User | None":
+        if socket.user is None:
+            return None
+        return self.users.setdefault(socket.user, User(self, socket.user))
 
     @asynccontextmanager
     async def client(self, user: str | None = "ann") -> AsyncIterator[SocketIOClient]:
@@ -40,6 +44,32 @@ class Ruled:
 
     def socket(self, user: str = "ann") -> Socket:
         return next(one for one in self.chat.sockets.values() if one.user == user)
+
+
+_NO_CLAIMS: Final[Claims] = {}
+
+
+@dataclass
+class Token:
+    """A token of a client."""
+
+    claims: Claims
+
+
+class User:
+    """The client of a user, which has another token as soon as the user has other claims."""
+
+    def __init__(self, world: Ruled, user: str) -> None:
+        self._world = world
+        self._user = user
+        self._token = Token(_NO_CLAIMS)
+
+    @property
+    def identity(self) -> Token:
+        claims = self._world.claims.get(self._user, _NO_CLAIMS)
+        if claims is not self._token.claims:
+            self._token = Token(claims)
+        return self._token
 
 
 def identify(joining: Joining) -> None:
@@ -58,7 +88,7 @@ async def ruled(
     world.chat.on("echo")(lambda _, *arguments: arguments)
     if options is None:
         options = RulesOptions(namespaces=(NamespaceRules(name="/chat", **chat),))
-    rules = Rules(server, options, world.claims_of, lambda: world.now)
+    rules = Rules(server, options, world.bearer_of, lambda: world.now)
     async with open_runtime() as runtime:
         await runtime.start_service("rules", partial(rules.run, runtime))
         async with (

@@ -22,7 +22,7 @@ async def say(client: SocketIOClient) -> list[object]:
 async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
     async with identified() as world:
         logins = LoginRate(count=1, within_s=30, hold_off_s=30)
-        rules = Rules(world.server, RulesOptions(logins=logins), world.service.claims_of)
+        rules = Rules(world.server, RulesOptions(logins=logins), world.service.client_of)
         async with world.client() as client:
             await client.connect("/chat", {"token": ANN})
         async with world.client() as client:
@@ -49,7 +49,7 @@ async def test_a_client_may_do_what_its_latest_token_says(tmp_path: Path) -> Non
     async with identified(jwt=jwt_options(tmp_path, claims=("im",))) as world:
         world.server.of("/chat").on("say")(lambda socket: socket.emit("said"))
         ruled = NamespaceRules(name="/chat", events=(), claim="im")
-        Rules(world.server, RulesOptions(namespaces=(ruled,)), world.service.claims_of)
+        Rules(world.server, RulesOptions(namespaces=(ruled,)), world.service.client_of)
         async with world.client() as client:
             await client.connect("/chat", {"token": token(sub="ann", im={"events": ["say"]})})
             assert await say(client) == ["said"]

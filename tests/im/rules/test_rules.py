@@ -260,7 +260,7 @@ async def test_the_claim_of_a_token_takes_the_place_of_what_is_configured() -> N
                 assert await ask(client, "echo") == "[]"
                 assert told(await ask(client, "echo"))["reason"] == "user_rate"
                 assert rules.may_join(world.socket(user), "join", ["r1"]) is not None
-        await until(lambda: not rules._grants)
+        await until(lambda: not rules.allowances.known)
 
 
 @pytest.mark.req("RULE-05")
@@ -295,7 +295,7 @@ async def test_a_definition_of_another_namespace_reads_no_claims_again(
         read.append(name)
         return read_grant(claims, name)
 
-    monkeypatch.setattr("trio_socketio.im.rules.grants.read_grant", count)
+    monkeypatch.setattr("trio_socketio.im.rules.allowances.read_grant", count)
     async with ruled(claim="im") as (world, rules), world.client() as client:
         world.claims = {"ann": {"im": {"events": ["echo"]}, "other": {"events": []}}}
         for number in range(3):
@@ -316,7 +316,7 @@ async def test_nothing_is_kept_of_a_client_that_has_left() -> None:
             ann = world.socket()
         await until(lambda: not ann.connected)
         assert rules.may_join(ann, "join", ["a"]) is not None
-        assert len(rules._grants) == 0
+        assert len(rules.allowances.known) == 0
 
 
 @pytest.mark.req("RULE-07")

@@ -2,16 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.backend_verifier import AskBackend
-from trio_socketio.im.identity.clients import Clients, Seats
+from trio_socketio.im.identity.clients import Clients, IdentifiedClient, Seats
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
@@ -252,10 +252,9 @@ class IdentityService:
         client = self._clients.find(socket)
         return None if client is None else client.identity
 
-    def claims_of(self, socket: Socket) -> Mapping[str, Any] | None:
-        """Return the claims of the token of a socket's client; None if it has none."""
-        client = self._clients.find(socket)
-        return None if client is None else client.identity.claims
+    def client_of(self, socket: Socket) -> IdentifiedClient | None:
+        """Return the client of a socket, whose identity changes with its token; None if none."""
+        return self._clients.find(socket)
 
     # -- the service
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from trio_socketio.im.rules.keys import login_key
 from trio_socketio.protocol.token_bucket import TokenBuckets, TokenRate, token_rate
 
 if TYPE_CHECKING:
@@ -18,11 +19,9 @@ class Logins:
 
     __slots__ = ("_buckets", "_held", "_hold_off_s", "_rate")
 
-    def __init__(
-        self, buckets: TokenBuckets[tuple[str, ...]], options: "LoginRate | None" = None
-    ) -> None:
+    def __init__(self, buckets: TokenBuckets[str], options: "LoginRate | None" = None) -> None:
         self._buckets = buckets
-        self._held: dict[tuple[str, ...], float] = {}  # until when, in the order of their beginning
+        self._held: dict[str, float] = {}  # until when, in the order of their beginning
         self.apply(options)
 
     def __len__(self) -> int:
@@ -50,7 +49,7 @@ class Logins:
         """
         if self._rate is None:
             return 0.0
-        key = ("login", namespace, user)
+        key = login_key(namespace, user)
         until = self._held.get(key)
         if until is not None:
             if now < until:

@@ -1,5 +1,6 @@
 """The rules of a namespace in the form in which they are asked."""
 
+from copy import copy
 from typing import NamedTuple
 
 from trio_socketio.im.rules.options import EventRate, NamespaceRules, Rate
@@ -24,9 +25,10 @@ class Policy:
 
     Args:
         rules: see NamespaceRules.
+        everywhere: the rate of one user in all namespaces together; None for no bound.
 
     Attributes:
-        rules: see above.
+        rules, everywhere: see above.
         events, rooms, users: what clients may send and where; None for everything.
         user, joins: rates of one user; None for no bound.
         room, namespace: rates that users share; None for no bound.
@@ -35,6 +37,7 @@ class Policy:
     __slots__ = (
         "_events",
         "events",
+        "everywhere",
         "joins",
         "namespace",
         "room",
@@ -44,8 +47,9 @@ class Policy:
         "users",
     )
 
-    def __init__(self, rules: NamespaceRules) -> None:
+    def __init__(self, rules: NamespaceRules, everywhere: TokenRate | None = None) -> None:
         self.rules = rules
+        self.everywhere = everywhere
         self.events, self.rooms, self.users = (
             None if one is None else Patterns(one)
             for one in (rules.events, rules.rooms, rules.users)
@@ -57,6 +61,23 @@ class Policy:
             (one.name, Patterns((one.name,)), token_rate(one.per_s, _burst(one)))
             for one in rates.events
         ]
+
+    def with_rate(self, everywhere: TokenRate | None) -> "Policy":
+        """Return what holds if the rate in all namespaces together is another one."""
+        changed = copy(self)
+        changed.everywhere = everywhere
+        return changed
+
+    def is_free(self, event: str) -> bool:
+        """Whether clients may send an event as often as they like, whatever their tokens say."""
+        return (
+            self.events is None
+            and self.rules.claim is None
+            and self.user is None
+            and self.everywhere is None
+            and self.namespace is None
+            and not self.event_rates(event)
+        )
 
     def allows(self, event: str) -> bool:
         """Whether clients may send an event, as far as their tokens say nothing else."""

@@ -4,17 +4,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.rules import denial
+from trio_socketio.im.rules.allowances import Allowances, BearerOf
+from trio_socketio.im.rules.charges import Charge, charges_of, deny, who_pays
 from trio_socketio.im.rules.denial import Denied, show, too_often
-from trio_socketio.im.rules.grants import NOTHING, ClaimsOf, Grant, Grants
-from trio_socketio.im.rules.guarding import GuardedHandler
+from trio_socketio.im.rules.guarding import GuardedHandler, Judge
+from trio_socketio.im.rules.keys import join_key, room_key
 from trio_socketio.im.rules.logins import Logins
-from trio_socketio.im.rules.meter import Charge, Meter, deny, room_key
+from trio_socketio.im.rules.meter import Meter
 from trio_socketio.im.rules.options import NamespaceRules, RulesOptions
 from trio_socketio.im.rules.policy import Policy, SharedRate, compile_rate
 from trio_socketio.im.rules.refusals import Refusals, tell
@@ -62,26 +65,30 @@ class Rules(Observer):
     Args:
         server: the server.
         options: what clients may do.
-        claims_of: returns the claims of a client's token; None if there are no tokens.
-        clock: in seconds.
+        bearer_of: returns the client of a socket, with its token; None if there are no tokens.
+        clock: in seconds. It is not trio's, because reading that takes three calls.
+
+    Attributes:
+        allowances, meter, refusals: what the judges of events have in common.
     """
 
     def __init__(
         self,
         server: "Server",
         options: RulesOptions,
-        claims_of: ClaimsOf | None = None,
-        clock: Callable[[], float] = trio.current_time,
+        bearer_of: BearerOf | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._server = server
-        self._refusals = Refusals()
+        self.refusals = Refusals()
         self._defined: dict[str, Policy] = {}
-        self._grants = Grants(claims_of)
+        self._everywhere: TokenRate | None = None
+        self.allowances = Allowances(bearer_of)
         self._observes = False
         self._judges_logins = False
         self._guarded: dict[tuple[Policy, Handler], Handler] = {}
-        self._meter = Meter(TokenBuckets(options.max_counted), clock)
-        self._logins = Logins(self._meter.buckets)
+        self.meter = Meter(TokenBuckets(options.max_counted), clock)
+        self._logins = Logins(self.meter.buckets)
         self._take_over(options)
         for namespace in server.namespaces.values():
             self._guard(namespace)
@@ -92,7 +99,7 @@ class Rules(Observer):
     def apply(self, options: RulesOptions) -> None:
         """Apply other options. What was counted stays counted."""
         self._take_over(options)
-        self._meter.buckets.most = options.max_counted
+        self.meter.buckets.most = options.max_counted
         for namespace in self._server.namespaces.values():
             self._guard(namespace)
 
@@ -106,7 +113,7 @@ class Rules(Observer):
         if rules is None:
             self._defined.pop(namespace, None)
         else:
-            self._defined[namespace] = Policy(rules)
+            self._defined[namespace] = Policy(rules, self._everywhere)
         self._guarded.clear()
         found = self._server.namespaces.get(namespace)
         if found is not None:
@@ -117,9 +124,15 @@ class Rules(Observer):
         return self._defined.get(namespace) or self._configured.find(namespace)
 
     def _take_over(self, options: RulesOptions) -> None:
-        configured = {one.name: Policy(one) for one in options.namespaces}
+        everywhere = compile_rate(options.user)
+        configured = {one.name: Policy(one, everywhere) for one in options.namespaces}
         self._configured = ByNamespace[Policy | None](configured, None)
-        self._user_rate = compile_rate(options.user)
+        if everywhere != self._everywhere:
+            self._everywhere = everywhere
+            self._defined = {
+                name: policy.with_rate(everywhere) for name, policy in self._defined.items()
+            }
+        self._free = None if everywhere is None else Policy(NamespaceRules(), everywhere)
         self._guarded.clear()
         self._logins.apply(options.logins)
         if options.logins is not None and not self._judges_logins:
@@ -129,40 +142,31 @@ class Rules(Observer):
 
     def _guard(self, namespace: "Namespace") -> None:
         """Put the handlers of a namespace behind a guard, or leave them alone (RULE-02)."""
-        policy = self.find(namespace.name)
-        if policy is not None and policy.rules.claim is not None and not self._observes:
+        policy = self.find(namespace.name) or self._free
+        if policy is None:
+            namespace._registry.guard(None)
+            return
+        if not self._observes:
             self._observes = True
             self._server.observe(self)
-        if policy is None and self._user_rate is None:
-            namespace._registry.guard(None)
-        else:
-            namespace._registry.guard(partial(self._put_guard, policy))
+        namespace._registry.guard(partial(self._put_guard, policy))
 
-    def _put_guard(self, policy: Policy | None, handler: Handler) -> Handler:
+    def _put_guard(self, policy: Policy, handler: Handler) -> Handler:
         """Return what is called instead of a handler; itself if its event is free for all."""
         event = str(handler.name)
-        is_free = policy is None or (
-            policy.events is None
-            and policy.rules.claim is None
-            and policy.user is None
-            and policy.namespace is None
-            and not policy.event_rates(event)
-        )
-        if is_free and self._user_rate is None:
+        if policy.is_free(event):
             return handler
-        if policy is None:
-            policy = _FREE
+        if isinstance(handler, Deputy):  # which is made anew for each event
+            return GuardedHandler(handler, Judge(self, policy, event, remembers=False), tell)
         # The children of a parent share their handlers, and so they share what guards these.
         key = policy, handler
         guarded = self._guarded.get(key)
         if guarded is None:
-            allowed, rates = policy.allows(event), policy.event_rates(event)
-            judge = partial(self._judge, policy, event, allowed, rates)
+            judge = Judge(self, policy, event, remembers=True)
             guarded = GuardedHandler(handler, judge, tell)
-            if not isinstance(handler, Deputy):  # which is made anew for each event
-                if len(self._guarded) >= _MOST_GUARDED:
-                    del self._guarded[next(iter(self._guarded))]
-                self._guarded[key] = guarded
+            if len(self._guarded) >= _MOST_GUARDED:
+                del self._guarded[next(iter(self._guarded))]
+            self._guarded[key] = guarded
         return guarded
 
     # -- what clients may do
@@ -183,10 +187,10 @@ class Rules(Observer):
             return None
         denied = self._judge_names(socket, policy, "rooms", rooms)
         if denied is None and policy.joins is not None:
-            key = ("join", place, _who(socket))
+            key = join_key(place, who_pays(socket))
             charges = [Charge(denial.JOIN_RATE, "", key, policy.joins, len(rooms))]
             denied = self._charge(socket, policy, event, charges)
-        return denied and self._refusals.note(socket, denied)
+        return denied and self.refusals.note(socket, denied)
 
     def may_send(self, socket: "Socket", event: str, rooms: Sequence[str]) -> Denied | None:
         """Say whether a client may send a message to each of some rooms, and count it then.
@@ -204,7 +208,7 @@ class Rules(Observer):
         denied = self._judge_names(socket, policy, "rooms", rooms)
         if denied is None and policy.room is not None:
             denied = self._charge_rooms(socket, policy, policy.room, event, rooms)
-        return denied and self._refusals.note(socket, denied)
+        return denied and self.refusals.note(socket, denied)
 
     def may_send_to_users(
         self, socket: "Socket", event: str, users: Sequence[str]
@@ -225,7 +229,7 @@ class Rules(Observer):
         if denied is None and policy.room is not None:
             rooms = list(map(user_room, users))
             denied = self._charge_rooms(socket, policy, policy.room, event, rooms)
-        return denied and self._refusals.note(socket, denied)
+        return denied and self.refusals.note(socket, denied)
 
     def _judge_names(
         self, socket: "Socket", policy: Policy, kind: str, names: Sequence[str]
@@ -233,7 +237,7 @@ class Rules(Observer):
         """Judge the names of rooms or users."""
         patterns = policy.rooms if kind == "rooms" else policy.users
         if policy.rules.claim is not None:
-            grant = self._grants.find(socket, policy.rules.claim)
+            grant = self.allowances.find(socket, policy).grant
             if grant.fault:
                 return Denied(denial.CLAIM, grant.fault, None)
             granted = grant.rooms if kind == "rooms" else grant.users
@@ -253,8 +257,8 @@ class Rules(Observer):
         self, socket: "Socket", policy: Policy, rate: SharedRate, event: str, rooms: Sequence[str]
     ) -> Denied | None:
         """Charge for messages into rooms, which may be those of users."""
-        place, meter = socket.namespace.name, self._meter
-        if len(rooms) == 1 and meter.take_shared(room_key(place, rooms[0]), _who(socket), rate):
+        place, meter = socket.namespace.name, self.meter
+        if len(rooms) == 1 and meter.take_shared(room_key(place, rooms[0]), who_pays(socket), rate):
             return None  # nearly always, so nothing more is made for it
         charges = [
             Charge(denial.ROOM_RATE, room, room_key(place, room), rate, count)
@@ -270,92 +274,15 @@ class Rules(Observer):
         If it is refused, the client is told when the guard will let the event pass again, too,
         unless that is sooner (RULE-21).
         """
-        who = _who(socket)
-        shortage = self._meter.make(who, charges)
+        who = who_pays(socket)
+        shortage = self.meter.make(who, charges)
         if shortage is None:
             return None
-        grant = NOTHING
-        if policy.rules.claim is not None:
-            grant = self._grants.find(socket, policy.rules.claim)
-        guarding = self._charges_of(policy, event, policy.event_rates(event), grant, socket)
-        behind = self._meter.find_shortage(who, guarding)
+        grant = self.allowances.find(socket, policy).grant
+        guarding = charges_of(policy, event, policy.event_rates(event), grant, socket)
+        behind = self.meter.find_shortage(who, guarding)
         wait_s = shortage.wait_s if behind is None else max(shortage.wait_s, behind.wait_s)
         return deny(shortage.charge, wait_s)
-
-    def _judge(
-        self,
-        policy: Policy,
-        event: str,
-        allowed: bool,
-        rates: tuple[tuple[str, TokenRate], ...],
-        socket: "Socket",
-    ) -> Denied | None:
-        """Judge an event, and count it if the client may send it."""
-        grant = NOTHING
-        if policy.rules.claim is not None:
-            grant = self._grants.find(socket, policy.rules.claim)
-            if grant.fault:
-                return self._refusals.note(socket, Denied(denial.CLAIM, grant.fault, None))
-            if grant.events is not None:
-                allowed = grant.events.match(event)
-        if not allowed:
-            message = f"you may not send the event {show(event)} in {socket.namespace.name}"
-            return self._refusals.note(socket, Denied(denial.EVENT, message, None))
-        if self._take(policy, rates, grant.rate or policy.user, socket):
-            return None
-        charges = self._charges_of(policy, event, rates, grant, socket)
-        shortage = self._meter.make(_who(socket), charges)
-        return None if shortage is None else self._refusals.note(socket, deny(*shortage))
-
-    def _take(
-        self,
-        policy: Policy,
-        rates: tuple[tuple[str, TokenRate], ...],
-        rate: TokenRate | None,
-        socket: "Socket",
-    ) -> bool:
-        """Make the charges of an event, or none of them: nearly always, they can be made.
-
-        The bounds of one user come first, so that what exceeds them uses up nothing of what users
-        share (RULE-09).
-        """
-        place, who = socket.namespace.name, _who(socket)
-        meter = self._meter
-        own = _own_rates(place, who, rates, rate, self._user_rate)
-        taken = 0
-        if own:
-            now = meter.clock()
-            for key, one in own:
-                if meter.buckets.take(key, one, now):
-                    break
-                taken += 1
-        if taken == len(own):
-            shared = policy.namespace
-            if shared is None or meter.take_shared(("namespace", place), who, shared):
-                return True
-        for key, one in own[:taken]:
-            meter.buckets.give_back(key, one)  # RULE-20
-        return False
-
-    def _charges_of(
-        self,
-        policy: Policy,
-        event: str,
-        rates: tuple[tuple[str, TokenRate], ...],
-        grant: Grant,
-        socket: "Socket",
-    ) -> list[Charge]:
-        """Return what an event uses up, whatever it does."""
-        place, who = socket.namespace.name, _who(socket)
-        own = _own_rates(place, who, rates, grant.rate or policy.user, self._user_rate)
-        charges = [
-            Charge(denial.EVENT_RATE if key[0] == "event" else denial.USER_RATE, event, key, rate)
-            for key, rate in own
-        ]
-        if policy.namespace is not None:
-            key = ("namespace", place)
-            charges.append(Charge(denial.NAMESPACE_RATE, place, key, policy.namespace))
-        return charges
 
     # -- logins
 
@@ -368,9 +295,9 @@ class Rules(Observer):
         socket = joining.socket
         if socket is None or socket.user is None or socket.recovered:
             return
-        wait_s = self._logins.admit(joining.name, socket.user, self._meter.clock())
+        wait_s = self._logins.admit(joining.name, socket.user, self.meter.clock())
         if wait_s:
-            denied = self._refusals.note(
+            denied = self.refusals.note(
                 socket, too_often(denial.LOGIN_RATE, "you have logged in too often", wait_s)
             )
             raise ConnectRefused(denied.message, denied.told())
@@ -378,16 +305,16 @@ class Rules(Observer):
     # -- observing
 
     def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
-        """Forget what the token of a client says."""
-        self._grants.drop(socket)
+        """Forget what a client may do."""
+        self.allowances.drop(socket)
 
     def statistics(self) -> RulesStatistics:
         """Return what the rules have refused, and what they count."""
         return RulesStatistics(
-            dict(self._refusals.by_reason),
-            len(self._meter.buckets),
+            dict(self.refusals.by_reason),
+            len(self.meter.buckets),
             len(self._logins),
-            self._meter.buckets.evicted,
+            self.meter.buckets.evicted,
         )
 
     # -- the service
@@ -399,44 +326,9 @@ class Rules(Observer):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Sum up the lines of the log, until cancelled: for Runtime.start_service."""
-        self._refusals.begin(runtime.deadlines)
+        self.refusals.begin(runtime.deadlines)
         task_status.started()
         try:
             await trio.sleep_forever()
         finally:
-            self._refusals.flush()
-
-
-_FREE: Final = Policy(NamespaceRules())
-"""The rules of a namespace that has none."""
-
-
-def _who(socket: "Socket") -> str:
-    """Return whom it counts for: the user, or the connection of a client without one (RULE-08)."""
-    return socket.user or socket.session.sid
-
-
-def _own_rates(
-    place: str,
-    who: str,
-    rates: tuple[tuple[str, TokenRate], ...],
-    rate: TokenRate | None,
-    user_rate: TokenRate | None,
-) -> list[tuple[tuple[str, ...], TokenRate]]:
-    """Return the rates of an event that are those of one user, with the keys of their buckets.
-
-    Args:
-        place: the name of the namespace.
-        who: the user.
-        rates: of the event, each with its name.
-        rate: of the user in the namespace.
-        user_rate: of the user in all namespaces.
-    """
-    own: list[tuple[tuple[str, ...], TokenRate]] = []
-    for name, one in rates:
-        own.append((("event", place, who, name), one))
-    if rate is not None:
-        own.append((("user", place, who), rate))
-    if user_rate is not None:
-        own.append((("user", who), user_rate))
-    return own
+            self.refusals.flush()
