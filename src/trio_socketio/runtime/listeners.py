@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.addresses import Address, resolve_hosts
+from trio_socketio.runtime.poller import TURN_S
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +214,9 @@ async def accept_forever(
     accepting = Accepting(listener, on_accept)
     while True:
         if await accepting.wait():
+            ends = perf_counter() + TURN_S
             for _ in range(_ACCEPTS_PER_LOOK):
-                if not accepting.take():
+                if not accepting.take() or perf_counter() > ends:  # RUN-54
                     break
             await accepting.rest()
 

@@ -37,7 +37,7 @@ _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 class Poller(ABC):
     """The base of both pollers: gathered output, deferred calls, and closing in two steps.
 
-    It has 30 methods, because eight tell its two kinds apart, and twelve are for connections and
+    It has 31 methods, because nine tell its two kinds apart, and twelve are for connections and
     for the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and
     belong to the one task that does so.
     """
@@ -80,8 +80,12 @@ class Poller(ABC):
             )
 
     @abstractmethod
-    def register(self, connection: Pollable) -> None:
-        """Watch a connection for READ from now on."""
+    def register(self, connection: Pollable, *, preferred: bool = False) -> None:
+        """Watch a connection for READ from now on; it is a newcomer unless it is preferred."""
+
+    @abstractmethod
+    def prefer(self, connection: Pollable) -> None:
+        """Have a connection come before all newcomers; ignored if it is preferred already."""
 
     @abstractmethod
     def watch(self, connection: Pollable, events: int) -> None:
