@@ -363,7 +363,7 @@ class TestClosed:
             _, _, peer = net.connect(Recorder(lambda _: order.append("read")), preferred=True)
             peer.send_nowait(b"x")
             await settle()
-            assert order == ["read", "new", *["lost"] * 3 * BATCH]
+            assert order == ["read", *["lost"] * 3 * BATCH, "new"]
             assert net.poller.failures == 0
 
     @pytest.mark.req("RUN-55")
@@ -397,10 +397,10 @@ class TestClosed:
         poller = EpollPoller()
         put_off, passes, counted = poller._put_off, list[int](), Passes()
 
-        def take_time(connection: Any) -> bool:
+        def take_time(*entry: Any) -> bool:
             passes.append(counted.passes)
             clock.now += TURN_S
-            return put_off(connection)
+            return put_off(*entry)
 
         monkeypatch.setattr(poller, "_put_off", take_time)
         async with open_net(poller) as net:
@@ -410,6 +410,36 @@ class TestClosed:
             await settle()
             assert len(passes) == 3 * BATCH
             assert max(passes.count(one) for one in set(passes)) <= BATCH
+
+    @pytest.mark.req("RUN-58")
+    @trio_test
+    async def test_their_ends_can_be_waited_for(self, clock: Clock) -> None:
+        """A few turns later, when the descriptors of all of them are free."""
+        poller = EpollPoller()
+        async with open_net(poller) as net:
+            await poller.wait_ends()  # there are none
+            ends: list[Connection] = []
+            released: list[int] = []
+
+            async def wait() -> None:
+                await poller.wait_ends()
+                released.append(sum(one.fileno() == -1 for one in ends))
+
+            async with trio.open_nursery() as nursery:
+
+                def begin() -> None:
+                    if not released and not nursery.child_tasks:
+                        nursery.start_soon(wait)
+                    clock.now += TURN_S
+
+                for _ in range(100):
+                    received = Recorder()
+                    received.on_lost = lambda: net.poller.defer(begin)
+                    connection, _, peer = net.connect(received, preferred=True)
+                    ends.append(connection)
+                    peer.close()
+                await settle()
+            assert released == [100]
 
     @trio_test
     async def test_a_peer_that_closes_while_reading_is_held_keeps_nobody_busy(self) -> None:

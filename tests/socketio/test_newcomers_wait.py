@@ -2,9 +2,10 @@
 
 import os
 import select
+import socket
 import time
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tests.socketio.serving import (
 from tests.wire import HttpClient, WebSocketClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import Server, Socket
+from trio_socketio import Server, ServerOptions, Socket
 from trio_socketio.control import open_control
 from trio_socketio.net.connection import Connection
 
@@ -103,6 +104,40 @@ async def test_a_client_who_has_joined_does_not_wait_for_all_who_join() -> None:
         assert max(after - before for before, after in pairwise(counts)) < 8
         for engine in newcomers:
             assert str(await engine.receive()).startswith("40")
+
+
+@pytest.mark.req("RUN-58")
+@trio_test
+async def test_clients_who_come_back_are_not_refused_in_favour_of_their_own_former_selves() -> None:
+    """All come back at once, and each of their ends takes longer than a turn.
+
+    There is room for what the accept loop takes before the server has seen that they have gone.
+    """
+    count = 100
+    server = Server(ServerOptions(max_connections=count + 70))
+
+    @server.on("disconnect")
+    def leave(socket: Socket, reason: str) -> None:
+        ends = time.perf_counter() + 0.0012
+        while time.perf_counter() < ends:
+            pass
+
+    async with serving(server) as port:
+        clients = [await WebSocketEngine.open(port) for _ in range(count)]
+        for client in clients:
+            await client.send("40")
+            await client.receive()
+        for client in clients:
+            stream = stream_of(client)
+            assert isinstance(stream, trio.SocketStream)
+            stream.socket.close()
+        with ExitStack() as stack:
+            for _ in range(count):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            assert server._running is not None
+            connections = server._running.connections
+            await until(lambda: connections.accepted + connections.refused == 2 * count)
+            assert connections.refused == 0
 
 
 @pytest.mark.req("RUN-50")

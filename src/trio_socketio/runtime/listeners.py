@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -199,7 +199,9 @@ def _taken(path: Path) -> AddressTaken:
 
 @trio.lowlevel.enable_ki_protection
 async def accept_forever(
-    listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
+    listener: socket.socket,
+    on_accept: Callable[[socket.socket, str], None],
+    wait_ends: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Accept connections, and hand them over, until cancelled.
 
@@ -210,10 +212,12 @@ async def accept_forever(
         listener: a non-blocking socket.
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
+        wait_ends: waits until no connection is left that has ended and still counts.
     """
     accepting = Accepting(listener, on_accept)
     while True:
         if await accepting.wait():
+            await wait_ends()  # RUN-58
             ends = perf_counter() + TURN_S
             for _ in range(_ACCEPTS_PER_LOOK):
                 if not accepting.take() or perf_counter() > ends:  # RUN-54

@@ -39,8 +39,9 @@ class EpollPoller(Poller):
     one the newcomers. The first one watches the second like a connection: a program waits for one
     descriptor, and rounds in which no newcomer is ready cost no more than with one object.
 
-    Connections that their peers have closed become newcomers too, if many are ready: the end of a
-    client costs as much as its start, and nobody waits for it.
+    If many are ready, those that their peers have closed are put off: the end of a client costs as
+    much as its start, and no other client waits for it. They become newcomers and come before the
+    others, because what they hold has to be free for those.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class EpollPoller(Poller):
         self._epoll.register(newcomers.fileno(), READ)
         self._asked: dict[int, int] = {}  # the events of those that are not watched for READ alone
         self._round_began = 0.0
+        self._waiting_ends = trio.lowlevel.ParkingLot()
 
     def register(self, connection: Pollable, *, preferred: bool = False) -> None:
         if preferred:
@@ -130,6 +132,12 @@ class EpollPoller(Poller):
             await self._finish_turn()  # their output leaves before anything else is read
             if newcomers.are_ready:  # RUN-47
                 await self._read_newcomers()
+                if self._waiting_ends and not newcomers.closed:
+                    self._waiting_ends.unpark_all()
+
+    async def wait_ends(self) -> None:
+        while self._newcomers.closed:
+            await self._waiting_ends.park()
 
     async def read_ready(self) -> None:
         await self._settle_deferred()
@@ -146,7 +154,7 @@ class EpollPoller(Poller):
         return [(connections[number], events) for number, events in self._epoll.poll(0, most)]
 
     def _put_off_closed(self, batch: "_Ready") -> "_Ready":
-        """Make newcomers of the connections that their peers have closed; return the others.
+        """Put off the connections that their peers have closed, and return the others.
 
         If there are hardly any others, it goes on with those that stand behind.
         """
@@ -154,27 +162,30 @@ class EpollPoller(Poller):
         others: _Ready = []
         while True:
             for entry in batch:
-                if not entry[1] & _CLOSED or not self._put_off(entry[0]):
+                if not entry[1] & _CLOSED or not self._put_off(*entry):
                     others.append(entry)
             if len(batch) < BATCH or len(others) > _CROWD or perf_counter() > ends:
                 return others
             batch = self._take(BATCH)
 
-    def _put_off(self, connection: "Pollable | _Newcomers") -> bool:
-        """Make a newcomer of a preferred connection; return whether that was possible."""
+    def _put_off(self, connection: "Pollable | _Newcomers", events: int) -> bool:
+        """Make a newcomer of a connection that is closed; return whether that was possible."""
+        newcomers = self._newcomers
         if isinstance(connection, _Newcomers):
             return False
         number = connection.fileno()
         try:
-            self._newcomers.add(connection, self._asked.get(number, READ))
+            newcomers.add(connection, self._asked.get(number, READ))
         except OSError:
             return False
+        newcomers.closed.append((connection, events))
+        newcomers.are_ready = True
         del self._connections[number]
         self._epoll.unregister(number)
         return True
 
     async def _read_newcomers(self) -> None:
-        """Call newcomers that are ready, one at least.
+        """Call closed connections that were put off, then newcomers that are ready; one at least.
 
         They have what is left of the turn, and at least as long as the others took in this round,
         so that clients who have much to say do not starve them (RUN-48).
@@ -187,9 +198,11 @@ class EpollPoller(Poller):
         self._begin_turn()
         self.turn_ends = min(turn_ends, self.turn_ends)
         newcomers = self._newcomers
-        waiting = newcomers.waiting = newcomers.waiting or newcomers.take(BATCH)  # RUN-49
-        await self._call(waiting, max(self.turn_ends, perf_counter() + took_s))
-        newcomers.are_ready = bool(waiting)
+        ready = newcomers.closed
+        if not ready:  # RUN-49
+            ready = newcomers.waiting = newcomers.waiting or newcomers.take(BATCH)
+        await self._call(ready, max(self.turn_ends, perf_counter() + took_s))
+        newcomers.are_ready = bool(newcomers.closed or newcomers.waiting)
 
     async def _call(self, ready: "deque[tuple[Pollable | _Newcomers, int]]", ends: float) -> None:
         """Call connections until a time, the first one in any case, and take them off the queue.
@@ -234,15 +247,18 @@ class _Newcomers:
         epoll: watches them, and is itself watched by that of the preferred connections.
         connections: by the numbers of their descriptors.
         are_ready: whether some may be ready.
+        closed: those that were preferred until their peers closed them, and have not had their
+            turn since, with their events.
         waiting: those that were found ready, with their events, and have not had their turn.
     """
 
-    __slots__ = ("are_ready", "connections", "epoll", "waiting")
+    __slots__ = ("are_ready", "closed", "connections", "epoll", "waiting")
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.connections: dict[int, Pollable] = {}
         self.are_ready = False
+        self.closed: deque[tuple[Pollable | _Newcomers, int]] = deque()
         self.waiting: deque[tuple[Pollable | _Newcomers, int]] = deque()
 
     def fileno(self) -> int:
