@@ -11,6 +11,7 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.listeners import ACCEPTS_PER_LOOK
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
@@ -137,6 +138,21 @@ class Connections:
             connection.lose("transport error")  # its receiver, if it has one already, is told
             raise
         return connection
+
+    async def wait_room(self) -> None:
+        """Wait for the ends of connections that their peers have closed, if space is short.
+
+        The poller puts them off if there are many. Without this, clients who lose their connections
+        and come back at once would be refused in favour of those (RUN-58). With space for all, they
+        are accepted meanwhile: for those who do not fit into the backlog, their system asks again
+        only after a second.
+        """
+        limits = self._limits
+        if (
+            limits.max_connections_per_address is not None
+            or len(self._open) + ACCEPTS_PER_LOOK > limits.max_connections
+        ):
+            await self.poller.wait_ends()
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -46,7 +46,7 @@ async def accept_fairly(
     on_accept: Callable[[socket.socket, str], None],
     balance: Balance,
     count: Callable[[], int],
-    wait_ends: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Accept connections, and hand them over, until cancelled; see accept_forever.
 
@@ -55,7 +55,7 @@ async def accept_fairly(
         on_accept: called with each connection; see accept_forever.
         balance: the numbers of the other processes.
         count: returns the number of connections of this one.
-        wait_ends: waits until no connection is left that has ended and still counts.
+        wait_room: waits while connections might be refused in favour of others that have ended.
     """
     accepting = Accepting(listener, on_accept)
     pending = select.poll()
@@ -64,7 +64,7 @@ async def accept_fairly(
     while True:
         balance.publish(count())
         if await accepting.wait():
-            await wait_ends()  # RUN-58
+            await wait_room()  # RUN-58
             balance.publish(count())  # connections have ended since
             if await _is_ours(balance, count, pending, patience):
                 for _ in range(_ACCEPTS_PER_LOOK):

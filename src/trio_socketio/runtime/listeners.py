@@ -21,7 +21,7 @@ from trio_socketio.runtime.poller import TURN_S
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
-_ACCEPTS_PER_LOOK: Final = 64
+ACCEPTS_PER_LOOK: Final = 64
 _RETRY_S: Final = 0.1
 TELL_S: Final = 10.0
 """The time between two log lines about failures of one kind, which clients can cause at will."""
@@ -201,7 +201,7 @@ def _taken(path: Path) -> AddressTaken:
 async def accept_forever(
     listener: socket.socket,
     on_accept: Callable[[socket.socket, str], None],
-    wait_ends: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Accept connections, and hand them over, until cancelled.
 
@@ -212,14 +212,14 @@ async def accept_forever(
         listener: a non-blocking socket.
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
-        wait_ends: waits until no connection is left that has ended and still counts.
+        wait_room: waits while connections might be refused in favour of others that have ended.
     """
     accepting = Accepting(listener, on_accept)
     while True:
         if await accepting.wait():
-            await wait_ends()  # RUN-58
+            await wait_room()  # RUN-58
             ends = perf_counter() + TURN_S
-            for _ in range(_ACCEPTS_PER_LOOK):
+            for _ in range(ACCEPTS_PER_LOOK):
                 if not accepting.take() or perf_counter() > ends:  # RUN-54
                     break
             await accepting.rest()

@@ -274,13 +274,13 @@ class Runtime:
                 for listener in await stack.enter_async_context(endpoint.listen()):
                     addresses.append(listener.getsockname())
                     accept = partial(_accept, connections, endpoint)
-                    wait_ends = self.poller.wait_ends
+                    wait_room = connections.wait_room
                     if balance is None:
-                        listeners.start_soon(accept_forever, listener, accept, wait_ends)
+                        listeners.start_soon(accept_forever, listener, accept, wait_room)
                     else:
                         count = connections.__len__
                         listeners.start_soon(
-                            accept_fairly, listener, accept, balance, count, wait_ends
+                            accept_fairly, listener, accept, balance, count, wait_room
                         )
             yield addresses
             listeners.cancel_scope.cancel()
