@@ -290,8 +290,8 @@ def _ask(events: int) -> int:
 class PortablePoller(Poller):
     """Watches each connection with tasks of its own, on systems without epoll.
 
-    It knows no order, and prefers nothing: trio runs the tasks of a pass in random order, so none
-    of them has to wait for all that became ready before.
+    It knows no order, and prefers nothing. In each pass trio runs the tasks forwards or backwards,
+    at random, so that none of them waits for all that became ready before.
     """
 
     def __init__(self) -> None:
