@@ -213,7 +213,10 @@ def mutate(dice: random.Random, seeds: Sequence[bytes], tokens: Sequence[bytes])
 class ManualPoller(Poller):
     """Turns are made by hand."""
 
-    def register(self, connection: Pollable) -> None:
+    def register(self, connection: Pollable, *, preferred: bool = False) -> None:
+        """Nothing to watch."""
+
+    def prefer(self, connection: Pollable) -> None:
         """Nothing to watch."""
 
     def watch(self, connection: Pollable, events: int) -> None:

@@ -338,7 +338,7 @@ async def test_a_system_that_has_nothing_left_for_a_connection_fails_the_request
         ground = nodes["b"].forwarding._ground
         assert ground is not None
 
-        def register(_: object) -> None:
+        def register(_: object, *, preferred: bool) -> None:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:

@@ -123,7 +123,7 @@ class TestFailures:
             with monkeypatch.context() as patched:
                 for error in (OSError(errno.ENOSPC, "no watch"), MemoryError()):
 
-                    def fail(_: object, error: Exception = error) -> None:
+                    def fail(_: object, error: Exception = error, **__: object) -> None:
                         raise error
 
                     patched.setattr(poller, "register", fail)

@@ -43,6 +43,16 @@ class CountingSocket(socket.socket):
         return sent
 
 
+class Passes(trio.abc.Instrument):
+    """Counts the passes of trio's scheduler."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.passes += 1
+
+
 class Recorder:
     """A receiver that writes down what it is told, and may do more."""
 
@@ -197,13 +207,17 @@ class Net:
         return connection, sock, peer
 
     def connect(
-        self, receiver: Recorder | None = None, *, buffer_bytes: int | None = None
+        self,
+        receiver: Recorder | None = None,
+        *,
+        buffer_bytes: int | None = None,
+        preferred: bool = False,
     ) -> tuple[Connection, CountingSocket, Peer]:
         """A connection on the poller."""
         connection, sock, peer = self.pair(buffer_bytes=buffer_bytes)
         if receiver is not None:
             connection.set_receiver(receiver)
-        self.poller.register(connection)
+        self.poller.register(connection, preferred=preferred)
         return connection, sock, peer
 
     def http(self, answer: Callable[[Request], None] | None = None) -> HttpEnd:

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 import trio
+from tests.net.harness import Passes
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.runtime import listeners
 from trio_socketio.runtime.listeners import (
     TELL_S,
     accept_forever,
     open_tcp_listeners,
     open_unix_listener,
 )
+from trio_socketio.runtime.poller import TURN_S
 
 
 class TestTcp:
@@ -130,6 +133,38 @@ class TestAccepting:
             assert not sock.getblocking()
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             sock.close()
+
+    @pytest.mark.req("RUN-54")
+    @trio_test
+    async def test_others_run_after_a_turn_of_accepting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Many connections wait, and to take each of them takes more than half a turn."""
+        (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+        now = 0.0
+        passes: list[int] = []
+        counted = Passes()
+        seen = trio.Event()
+
+        def on_accept(sock: socket.socket, _: str) -> None:
+            nonlocal now
+            now += 0.6 * TURN_S
+            passes.append(counted.passes)
+            sock.close()
+            if len(passes) == 20:
+                seen.set()
+
+        monkeypatch.setattr(listeners, "perf_counter", lambda: now)
+        with listener, ExitStack() as clients:
+            for _ in range(20):
+                clients.enter_context(socket.create_connection(listener.getsockname()))
+            trio.lowlevel.add_instrument(counted)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept_forever, listener, on_accept)
+                with trio.fail_after(5):
+                    await seen.wait()
+                nursery.cancel_scope.cancel()
+        assert max(passes.count(one) for one in passes) == 2
 
     @trio_test
     async def test_a_unix_peer_has_no_address(self, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import trio.testing
 from tests.net.harness import (
     LATE_S,
     Net,
+    Passes,
     Peer,
     Recorder,
     measure_lateness,
@@ -48,14 +49,15 @@ class TestReadingAndWriting:
             assert received.lost == []
 
     @pytest.mark.req("EIO4-82")
+    @pytest.mark.req("RUN-56")
     @trio_test
     async def test_what_has_arrived_is_read_on_demand(self, create: Callable[[], Poller]) -> None:
         """Without waiting for the poller's own turn, however many there are; once each."""
         async with open_net(create()) as net:
-            ends = [(Recorder(), net.pair()) for _ in range(400)]
-            for received, (connection, _, peer) in ends:
+            ends = [(Recorder(), net.pair()) for _ in range(800)]
+            for number, (received, (connection, _, peer)) in enumerate(ends):
                 connection.set_receiver(received)
-                net.poller.register(connection)
+                net.poller.register(connection, preferred=number % 2 == 0)
                 peer.send_nowait(bytes(70_000))
             ends[0][1][0].hold_reading()
             ends[1][1][0].abort()
@@ -347,10 +349,12 @@ class TestClosing:
         async with poller.running():
             connection, _, peer = net.connect(Recorder())
             other, _, _ = net.connect(Recorder())
+            preferred, _, _ = net.connect(Recorder(), preferred=True)
             other.abort()
             await settle()
-        assert connection.fileno() == -1
-        assert net.released == [other, connection]
+        assert connection.fileno() == preferred.fileno() == -1
+        assert net.released[0] is other
+        assert set(net.released[1:]) == {connection, preferred}
         assert peer.read_nowait() == b""
         assert peer.eof
         net.close_all()
@@ -386,7 +390,9 @@ class Crowd:
         self._number += 1
         mark = bytes([self._number % 251 + 1])
         received = Recorder()
-        connection, _, peer = self.net.connect(received)
+        connection, _, peer = self.net.connect(received, preferred=self._number % 3 == 0)
+        if self._number % 3 == 1:
+            self.net.poller.prefer(connection)
         member = (connection, received, peer, mark)
         received.on_data = lambda _: self.replace(member)
         self.members.append(member)
@@ -496,7 +502,7 @@ class TestTurns:
 
             received.on_data = lambda _: broadcast()
             received.on_more = broadcast
-            counted = _Passes()
+            counted = Passes()
             trio.lowlevel.add_instrument(counted)
             await peer.send(b"x")
             assert len(set(passes)) == 5
@@ -540,13 +546,3 @@ class TestTurns:
                     net.poller.defer(lambda: time.sleep(0.0003))
 
             assert await measure_lateness(burst, rounds=5) < LATE_S
-
-
-class _Passes(trio.abc.Instrument):
-    """Counts the passes of trio's scheduler."""
-
-    def __init__(self) -> None:
-        self.passes = 0
-
-    def before_io_wait(self, timeout: float) -> None:
-        self.passes += 1

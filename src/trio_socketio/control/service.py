@@ -239,7 +239,9 @@ class ControlService:
             slow_client_s=options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
-        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
+        connections = Connections(
+            runtime.poller, runtime.deadlines, limits, self._greet, full, preferred=True
+        )
         self._access.refusals.begin(runtime.deadlines)
         try:
             async with runtime.holding(connections, flush_s=_FLUSH_S):

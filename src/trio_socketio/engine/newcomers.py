@@ -77,6 +77,9 @@ class Newcomers:
     def __len__(self) -> int:
         return len(self._origins)
 
+    def __contains__(self, session: "Session") -> bool:
+        return session in self._origins
+
     def apply(self, options: "EngineOptions") -> None:
         """Use the bounds of these options from the next request on (CFG-14)."""
         self._options = options

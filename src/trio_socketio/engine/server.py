@@ -161,6 +161,8 @@ class EngineServer:
                 session._liveness.receive_request()  # EIO4-83
                 if request.is_forwarded:
                     session.handshake.is_forwarded = True  # FWD-33
+                if self.newcomers is not None and session not in self.newcomers:  # RUN-51
+                    self.poller.prefer(request.connection)
             self.admission.receive(request, upgrade=upgrade)
 
     def verify(self, request: "Request", *, upgrade: bool) -> Refusal | None:

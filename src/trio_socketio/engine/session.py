@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 MAX_PAUSE_S: Final = 30.0
 """How long reading may pause before the session is given up; no pong is expected meanwhile."""
 
-
 RESTART: Final = "service restart"
 """The reason of a session that this node may no longer serve."""
 
@@ -223,6 +222,9 @@ class Session:
     def joined(self) -> None:
         """Tell that the client has joined a namespace: the session is no newcomer any more."""
         self._owner.session_joined(self)
+        self._transport.prefer()  # RUN-50
+        if self._upgrade is not None:
+            self._upgrade.prefer()
 
     def contain(self, error: BaseException) -> None:
         """End the session because of an exception, with the reason that fits."""

@@ -46,6 +46,9 @@ class Transport(Protocol):
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Call back once, when no output waits any more."""
 
+    def prefer(self) -> None:
+        """Have what arrives read before that of newcomers, because the client has joined."""
+
     def pause(self, user_timeout_s: float) -> None:
         """Hand nothing more over until `resume`.
 
@@ -107,6 +110,9 @@ class Upgrade(Protocol):
     def is_probed(self) -> bool:
         """Whether the probe was answered: a GET is to be answered so that the client can leave."""
 
+    def prefer(self) -> None:
+        """Have what arrives read before that of newcomers, because the client has joined."""
+
     def next_deadline(self) -> float:
         """When the upgrade has to be complete, on trio's clock."""
 
@@ -166,6 +172,9 @@ class Ended:
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Do nothing: the session itself wakes those who wait when it ends."""
+
+    def prefer(self) -> None:
+        """Do nothing: nothing arrives."""
 
     def pause(self, user_timeout_s: float) -> None:
         """Do nothing."""

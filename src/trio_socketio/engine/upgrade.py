@@ -76,6 +76,10 @@ class Candidate:
         """Whether the probe was answered and the upgrade packet has not come."""
         return self._machine.state is State.PROBED
 
+    def prefer(self) -> None:
+        """Have the WebSocket come before newcomers: the client has joined meanwhile."""
+        self._websocket.prefer()
+
     def next_deadline(self) -> float:
         """When the upgrade packet has to be here."""
         return self._machine.expires_at

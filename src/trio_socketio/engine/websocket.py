@@ -80,6 +80,10 @@ class WebSocketTransport:
         """Call back once, when the kernel has taken everything."""
         self._connection.on_drained = callback
 
+    def prefer(self) -> None:
+        """Have the connection come before those of newcomers."""
+        self._connection.owner.poller.prefer(self._connection)
+
     def pause(self, user_timeout_s: float) -> None:
         """Stop reading the connection."""
         self.frames.pause(user_timeout_s)

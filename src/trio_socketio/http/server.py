@@ -26,6 +26,8 @@ def open_http_connections(
     error_headers: ErrorHeaders = no_headers,
     traffic: Traffic | None = None,
     apart: Traffic | None = None,
+    *,
+    preferred: bool = False,
 ) -> Connections:
     """Create a group of connections that speak HTTP.
 
@@ -38,6 +40,7 @@ def open_http_connections(
         error_headers: gives the headers of errors that are answered before there is a request.
         traffic: the numbers to which the group adds; None for numbers of its own.
         apart: as Connections takes it.
+        preferred: as Connections takes it.
     """
 
     def serve(connection: Connection) -> None:
@@ -52,7 +55,7 @@ def open_http_connections(
         )
 
     busy = encode_busy(error_headers)
-    return Connections(poller, deadlines, limits, serve, busy, traffic, apart)
+    return Connections(poller, deadlines, limits, serve, busy, traffic, apart, preferred=preferred)
 
 
 def encode_busy(error_headers: ErrorHeaders) -> bytes:

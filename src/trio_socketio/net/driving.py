@@ -11,24 +11,25 @@ WRITE: Final = 0x004
 HANG_UP: Final = 0x018  # an error, or both directions are closed; reported without being asked for
 
 
-class Flushable(Protocol):
+class Failing(Protocol):
+    """Something of which the poller calls methods."""
+
+    def fail(self, error: BaseException) -> None:
+        """Give up, because one of the other methods raised. Never raises."""
+
+
+class Flushable(Failing, Protocol):
     """Something that gathers output during a turn."""
 
     def flush(self) -> None:
         """Send what was gathered. Called once for each mark_dirty."""
 
-    def fail(self, error: BaseException) -> None:
-        """Give up, because one of the other methods raised. Never raises."""
 
-
-class Resumable(Protocol):
+class Resumable(Failing, Protocol):
     """Something that has more to do than fits into a turn."""
 
     def on_more(self) -> None:
         """Go on with what was read before. Called once for each Poller.call_again."""
-
-    def fail(self, error: BaseException) -> None:
-        """Give up, because one of the other methods raised. Never raises."""
 
 
 class Pollable(Flushable, Resumable, Protocol):
@@ -52,6 +53,9 @@ class Poller(Protocol):
 
     def watch(self, connection: Pollable, events: int) -> None:
         """Change the events that a registered connection is watched for."""
+
+    def prefer(self, connection: Pollable) -> None:
+        """Have a connection come before all newcomers; ignored if it is preferred already."""
 
     def mark_dirty(self, item: Flushable) -> None:
         """Have item.flush called at the end of this turn, or soon if there is none."""

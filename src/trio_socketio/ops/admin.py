@@ -178,6 +178,7 @@ class AdminPort:
             ConnectionLimits(max_connections=self._options.max_connections),
             HttpOptions(),
             self._receive,
+            preferred=True,
         )
         checked = [CheckedEndpoint(endpoint, self._check_exposure) for endpoint in endpoints]
         try:

@@ -7,7 +7,7 @@ from math import inf
 from time import perf_counter
 from typing import Final
 
-from trio_socketio.net.driving import Flushable, Pollable, Resumable
+from trio_socketio.net.driving import Failing, Flushable, Pollable, Resumable
 from trio_socketio.runtime.fence import Fences
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Agenda:
             connection.release()
         return True
 
-    def contain(self, item: Flushable | Resumable, error: BaseException) -> None:
+    def contain(self, item: Failing, error: BaseException) -> None:
         """Log what an item has raised, and have the item give up."""
         self.failures += 1
         log.error(

@@ -11,6 +11,7 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.listeners import ACCEPTS_PER_LOOK
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
-    It has 16 attributes: seven are for its connections, and the others are its bounds, its numbers
+    It has 17 attributes: eight are for its connections, and the others are its bounds, its numbers
     and its log.
 
     Args:
@@ -31,6 +32,7 @@ class Connections:
         busy_answer: sent to a connection that is refused, unless it uses TLS.
         traffic: the numbers to which connections add that do not count apart; None for new ones.
         apart: the numbers to which those that do are added when they end; None for new ones.
+        preferred: whether they come before newcomers from the start (RUN-52).
 
     Attributes:
         accepted: how many connections were accepted and not refused.
@@ -47,6 +49,8 @@ class Connections:
         busy_answer: bytes = b"",
         traffic: Traffic | None = None,
         apart: Traffic | None = None,
+        *,
+        preferred: bool = False,
     ) -> None:
         self.poller = poller
         self.deadlines = deadlines
@@ -59,6 +63,7 @@ class Connections:
         self.writes_dropped = 0
         self._limits = limits
         self._serve = serve
+        self._preferred = preferred
         self._busy_answer = busy_answer
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
@@ -127,11 +132,27 @@ class Connections:
             self._per_address[address] = there + 1
         try:
             self._serve(connection)
-            self.poller.register(connection)  # raises without memory, or without epoll watches left
+            # Raises without memory, or without epoll watches left.
+            self.poller.register(connection, preferred=self._preferred)
         except BaseException:
             connection.lose("transport error")  # its receiver, if it has one already, is told
             raise
         return connection
+
+    async def wait_room(self) -> None:
+        """Wait for the ends of connections that their peers have closed, if space is short.
+
+        The poller puts them off if there are many. Without this, clients who lose their connections
+        and come back at once would be refused in favour of those (RUN-58). With space for all, they
+        are accepted meanwhile: for those who do not fit into the backlog, their system asks again
+        only after a second.
+        """
+        limits = self._limits
+        if (
+            limits.max_connections_per_address is not None
+            or len(self._open) + ACCEPTS_PER_LOOK > limits.max_connections
+        ):
+            await self.poller.wait_ends()
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -9,7 +9,7 @@ takes none, and its clients must not wait for it.
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Final, Protocol
 
@@ -46,6 +46,7 @@ async def accept_fairly(
     on_accept: Callable[[socket.socket, str], None],
     balance: Balance,
     count: Callable[[], int],
+    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Accept connections, and hand them over, until cancelled; see accept_forever.
 
@@ -54,6 +55,7 @@ async def accept_fairly(
         on_accept: called with each connection; see accept_forever.
         balance: the numbers of the other processes.
         count: returns the number of connections of this one.
+        wait_room: waits while connections might be refused in favour of others that have ended.
     """
     accepting = Accepting(listener, on_accept)
     pending = select.poll()
@@ -62,6 +64,7 @@ async def accept_fairly(
     while True:
         balance.publish(count())
         if await accepting.wait():
+            await wait_room()  # RUN-58
             balance.publish(count())  # connections have ended since
             if await _is_ours(balance, count, pending, patience):
                 for _ in range(_ACCEPTS_PER_LOOK):

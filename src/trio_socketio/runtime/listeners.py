@@ -6,20 +6,22 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.addresses import Address, resolve_hosts
+from trio_socketio.runtime.poller import TURN_S
 
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
-_ACCEPTS_PER_LOOK: Final = 64
+ACCEPTS_PER_LOOK: Final = 64
 _RETRY_S: Final = 0.1
 TELL_S: Final = 10.0
 """The time between two log lines about failures of one kind, which clients can cause at will."""
@@ -197,7 +199,9 @@ def _taken(path: Path) -> AddressTaken:
 
 @trio.lowlevel.enable_ki_protection
 async def accept_forever(
-    listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
+    listener: socket.socket,
+    on_accept: Callable[[socket.socket, str], None],
+    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Accept connections, and hand them over, until cancelled.
 
@@ -208,12 +212,15 @@ async def accept_forever(
         listener: a non-blocking socket.
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
+        wait_room: waits while connections might be refused in favour of others that have ended.
     """
     accepting = Accepting(listener, on_accept)
     while True:
         if await accepting.wait():
-            for _ in range(_ACCEPTS_PER_LOOK):
-                if not accepting.take():
+            await wait_room()  # RUN-58
+            ends = perf_counter() + TURN_S
+            for _ in range(ACCEPTS_PER_LOOK):
+                if not accepting.take() or perf_counter() > ends:  # RUN-54
                     break
             await accepting.rest()
 

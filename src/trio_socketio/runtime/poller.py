@@ -37,7 +37,7 @@ _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 class Poller(ABC):
     """The base of both pollers: gathered output, deferred calls, and closing in two steps.
 
-    It has 30 methods, because eight tell its two kinds apart, and twelve are for connections and
+    It has 32 methods, because ten tell its two kinds apart, and twelve are for connections and
     for the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and
     belong to the one task that does so.
     """
@@ -80,8 +80,12 @@ class Poller(ABC):
             )
 
     @abstractmethod
-    def register(self, connection: Pollable) -> None:
-        """Watch a connection for READ from now on."""
+    def register(self, connection: Pollable, *, preferred: bool = False) -> None:
+        """Watch a connection for READ from now on; it is a newcomer unless it is preferred."""
+
+    @abstractmethod
+    def prefer(self, connection: Pollable) -> None:
+        """Have a connection come before all newcomers; ignored if it is preferred already."""
 
     @abstractmethod
     def watch(self, connection: Pollable, events: int) -> None:
@@ -102,6 +106,9 @@ class Poller(ABC):
         When this returns, all that had arrived before the call has been read, however late this
         process was.
         """
+
+    async def wait_ends(self) -> None:  # noqa: B027 - a poller need not put anything off
+        """Wait until no connection is left that its peer has closed and whose end was put off."""
 
     def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
         """Release what the poller holds, when nothing runs any more."""

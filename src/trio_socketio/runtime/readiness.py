@@ -1,7 +1,10 @@
 """Two pollers, which differ in how they learn what connections are ready."""
 
+import logging
 import select
 import sys
+from collections import deque
+from math import inf
 from time import perf_counter
 from typing import Final
 
@@ -11,65 +14,221 @@ from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable, wait_
 from trio_socketio.net.driving import HANG_UP, READ, WRITE, Pollable
 from trio_socketio.runtime.poller import TURN_S, Poller
 
+log = logging.getLogger(__name__)
+
 BATCH: Final = 256
+_CROWD: Final = 16
+"""In a round with more connections than this, those that their peers have closed are put off."""
+_PUT_OFF_S: Final = 0.004
+"""How long that may take in a round: thousands may be closed at once, and others stand behind."""
+_MOST_DEFERRED: Final = 8
+"""How many calls newcomers may defer in a turn. Each may be the end of a client, which takes as
+long as a turn should with some observers; the call that has deferred it took no time at all."""
+_HALF_CLOSED: Final = 0x2000  # EPOLLRDHUP: the peer sends nothing more; connections ignore it
+_CLOSED: Final = HANG_UP | _HALF_CLOSED
+_USUAL: Final = READ | _HALF_CLOSED
 _HANG_UP_LOOK_S: Final = 1.0
 
 
 class EpollPoller(Poller):
-    """Watches all connections with one epoll object, for which one task waits."""
+    """Watches all connections with two epoll objects, for which one task waits.
+
+    The kernel reports what is ready in the order in which it became so. With one object, a client
+    who has joined would wait behind all those who come back at once after an outage, each of whom
+    costs as much as ten messages. So the first object has the preferred connections, and the second
+    one the newcomers. The first one watches the second like a connection: a program waits for one
+    descriptor, and rounds in which no newcomer is ready cost no more than with one object.
+
+    If many are ready, those that their peers have closed are put off: the end of a client costs as
+    much as its start, and no other client waits for it. They become newcomers and come before the
+    others, because what they hold has to be free for those.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._epoll = select.epoll()
-        self._connections: dict[int, Pollable] = {}
+        self._newcomers = newcomers = _Newcomers()
+        self._connections: dict[int, Pollable | _Newcomers] = {newcomers.fileno(): newcomers}
+        self._epoll.register(newcomers.fileno(), READ)
+        self._asked: dict[int, int] = {}  # the events of those that are not watched for READ alone
+        self._round_began = 0.0
+        self._waiting_ends = trio.lowlevel.ParkingLot()
 
-    def register(self, connection: Pollable) -> None:
-        number = connection.fileno()
-        self._epoll.register(number, READ)
+    def register(self, connection: Pollable, *, preferred: bool = False) -> None:
+        if preferred:
+            number = connection.fileno()
+            self._epoll.register(number, _USUAL)
+            self._connections[number] = connection
+        else:
+            self._newcomers.add(connection, READ)
+
+    def prefer(self, connection: Pollable) -> None:
+        number, newcomers = connection.fileno(), self._newcomers
+        if number not in newcomers.connections:  # it is preferred already, or closed
+            return
+        asked = self._asked
+        try:
+            self._epoll.register(number, _ask(asked[number]) if number in asked else _USUAL)
+        except OSError:  # RUN-57
+            log.debug("a connection stays a newcomer: no memory, or no epoll watches are left")
+            return
+        # Every client who joins pays for this, so nothing more is called.
         self._connections[number] = connection
+        del newcomers.connections[number]
+        newcomers.epoll.unregister(number)
 
     def watch(self, connection: Pollable, events: int) -> None:
-        self._epoll.modify(connection.fileno(), events)
+        number = connection.fileno()
+        if events == READ:
+            self._asked.pop(number, None)
+        else:
+            self._asked[number] = events
+        if number in self._connections:
+            self._epoll.modify(number, _ask(events))
+        else:
+            self._newcomers.epoll.modify(number, events)
 
     def unregister(self, connection: Pollable) -> None:
         number = connection.fileno()
+        self._asked.pop(number, None)
         if self._connections.pop(number, None) is not None:
             self._epoll.unregister(number)
+        elif number in self._newcomers.connections:
+            del self._newcomers.connections[number]
+            self._newcomers.epoll.unregister(number)
 
     def _registered(self) -> list[Pollable]:
-        return list(self._connections.values())
+        found = [one for one in self._connections.values() if not isinstance(one, _Newcomers)]
+        return found + list(self._newcomers.connections.values())
 
     def _close(self) -> None:
         self._epoll.close()
+        self._newcomers.epoll.close()
 
     @enable_ki_protection
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
+        newcomers, agenda = self._newcomers, self._agenda
         while True:
-            await wait_readable(self._epoll.fileno())
-            await self._read_batch(BATCH)
+            if newcomers.are_ready:
+                await checkpoint()
+            else:
+                await wait_readable(self._epoll.fileno())
+            # The flush task may have left deferred calls for later, and they come before reading.
+            if agenda.deferred:
+                await self._settle_deferred()
+            batch = self._take(BATCH)
+            if len(batch) > _CROWD:
+                batch = self._put_off_closed(batch)  # RUN-55
+            self._begin_turn()
+            self._round_began = self.turn_ends - TURN_S
+            for connection, events in batch:
+                if perf_counter() > self.turn_ends:
+                    await self._end_turn()
+                try:
+                    connection.on_ready(events)
+                except BaseException as error:
+                    agenda.contain(connection, error)
+            await self._finish_turn()  # their output leaves before anything else is read
+            if newcomers.are_ready:  # RUN-47
+                await self._read_newcomers()
+                if self._waiting_ends and not newcomers.closed:
+                    self._waiting_ends.unpark_all()
+
+    async def wait_ends(self) -> None:
+        while self._newcomers.closed:
+            await self._waiting_ends.park()
 
     async def read_ready(self) -> None:
-        await self._read_batch(max(1, len(self._connections)))
+        await self._settle_deferred()
+        # Both objects are asked before anything is called, because calls move connections: RUN-56.
+        ready = deque(self._take(len(self._connections)))
+        ready += self._newcomers.take(max(1, len(self._newcomers.connections)))
+        self._begin_turn()
+        await self._call(ready, inf)
 
-    async def _read_batch(self, most: int) -> None:
-        """Call up to this many of the connections that are ready."""
-        # The flush task may have left deferred calls for later, and they come before any reading.
-        while self._agenda.deferred:
-            self._begin_turn()
-            await self._end_turn()
+    def _take(self, most: int) -> "_Ready":
+        """Return up to this many of the preferred connections that are ready, and for what."""
         connections = self._connections
         # Connections and not their numbers, because a number may be reused before its turn comes.
-        batch = [(connections[number], events) for number, events in self._epoll.poll(0, most)]
+        return [(connections[number], events) for number, events in self._epoll.poll(0, most)]
+
+    def _put_off_closed(self, batch: "_Ready") -> "_Ready":
+        """Put off the connections that their peers have closed, and return the others.
+
+        If there are hardly any others, it goes on with those that stand behind.
+        """
+        ends = perf_counter() + _PUT_OFF_S
+        others: _Ready = []
+        while True:
+            for entry in batch:
+                if not entry[1] & _CLOSED or not self._put_off(*entry):
+                    others.append(entry)
+            if len(batch) < BATCH or len(others) > _CROWD or perf_counter() > ends:
+                return others
+            batch = self._take(BATCH)
+
+    def _put_off(self, connection: "Pollable | _Newcomers", events: int) -> bool:
+        """Make a newcomer of a connection that is closed; return whether that was possible."""
+        newcomers = self._newcomers
+        if isinstance(connection, _Newcomers):
+            return False
+        number = connection.fileno()
+        try:
+            newcomers.add(connection, self._asked.get(number, READ))
+        except OSError:
+            return False
+        newcomers.closed.append((connection, events))
+        newcomers.are_ready = True
+        del self._connections[number]
+        self._epoll.unregister(number)
+        return True
+
+    async def _read_newcomers(self) -> None:
+        """Call closed connections that were put off, then newcomers that are ready; one at least.
+
+        They have what is left of the turn, and at least as long as the others took in this round,
+        so that clients who have much to say do not starve them (RUN-48).
+        """
+        now, turn_ends = perf_counter(), self.turn_ends
+        took_s = now - self._round_began
+        if now > turn_ends:
+            await checkpoint()
+            turn_ends = inf
         self._begin_turn()
-        for connection, events in batch:
-            if perf_counter() > self.turn_ends:
-                await self._end_turn()
+        self.turn_ends = min(turn_ends, self.turn_ends)
+        newcomers = self._newcomers
+        ready = newcomers.closed
+        if not ready:  # RUN-49
+            ready = newcomers.waiting = newcomers.waiting or newcomers.take(BATCH)
+        await self._call(ready, max(self.turn_ends, perf_counter() + took_s))
+        newcomers.are_ready = bool(newcomers.closed or newcomers.waiting)
+
+    async def _call(self, ready: "deque[tuple[Pollable | _Newcomers, int]]", ends: float) -> None:
+        """Call connections until a time, the first one in any case, and take them off the queue.
+
+        What they have left for the end of a turn counts as well.
+        """
+        deferred = self._agenda.deferred
+        while ready:
+            connection, events = ready.popleft()
             try:
                 connection.on_ready(events)
             except BaseException as error:
                 self._agenda.contain(connection, error)
+            if perf_counter() > self.turn_ends or len(deferred) >= _MOST_DEFERRED:
+                await self._finish_turn()
+                if perf_counter() > ends:
+                    return
+                await checkpoint()
+                self._begin_turn()
+                self.turn_ends = min(self.turn_ends, ends)
         await self._finish_turn()
+
+    async def _settle_deferred(self) -> None:
+        while self._agenda.deferred:
+            self._begin_turn()
+            await self._end_turn()
 
     async def _end_turn(self) -> None:
         """Let other tasks run in the middle of a batch."""
@@ -78,8 +237,62 @@ class EpollPoller(Poller):
         self._begin_turn()
 
 
+_Ready = list[tuple["Pollable | _Newcomers", int]]
+
+
+class _Newcomers:
+    """The connections that are not preferred.
+
+    Attributes:
+        epoll: watches them, and is itself watched by that of the preferred connections.
+        connections: by the numbers of their descriptors.
+        are_ready: whether some may be ready.
+        closed: those that were preferred until their peers closed them, and have not had their
+            turn since, with their events.
+        waiting: those that were found ready, with their events, and have not had their turn.
+    """
+
+    __slots__ = ("are_ready", "closed", "connections", "epoll", "waiting")
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.connections: dict[int, Pollable] = {}
+        self.are_ready = False
+        self.closed: deque[tuple[Pollable | _Newcomers, int]] = deque()
+        self.waiting: deque[tuple[Pollable | _Newcomers, int]] = deque()
+
+    def fileno(self) -> int:
+        return self.epoll.fileno()
+
+    def on_ready(self, _: int) -> None:
+        """Take note that some are ready: their turn comes after the preferred connections."""
+        self.are_ready = True
+
+    def fail(self, error: BaseException) -> None:
+        """Do nothing; never called, because on_ready does not raise."""
+
+    def add(self, connection: Pollable, events: int) -> None:
+        number = connection.fileno()
+        self.epoll.register(number, events)
+        self.connections[number] = connection
+
+    def take(self, most: int) -> "deque[tuple[Pollable | _Newcomers, int]]":
+        """Return up to this many that are ready, those first that became so first."""
+        connections = self.connections
+        return deque((connections[number], events) for number, events in self.epoll.poll(0, most))
+
+
+def _ask(events: int) -> int:
+    """Return what epoll is asked for, to report READ and WRITE of a preferred connection."""
+    return events | _HALF_CLOSED if events & READ else events
+
+
 class PortablePoller(Poller):
-    """Watches each connection with tasks of its own, on systems without epoll."""
+    """Watches each connection with tasks of its own, on systems without epoll.
+
+    It knows no order, and prefers nothing. In each pass trio runs the tasks forwards or backwards,
+    at random, so that none of them waits for all that became ready before.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,9 +301,12 @@ class PortablePoller(Poller):
         self._pass_ends = 0.0
         self._nursery: trio.Nursery | None = None
 
-    def register(self, connection: Pollable) -> None:
+    def register(self, connection: Pollable, *, preferred: bool = False) -> None:
         self._watches[connection] = _Watch()
         self.watch(connection, READ)
+
+    def prefer(self, connection: Pollable) -> None:
+        """Do nothing; see above."""
 
     def watch(self, connection: Pollable, events: int) -> None:
         assert self._nursery is not None, "the poller is not running"

@@ -274,11 +274,14 @@ class Runtime:
                 for listener in await stack.enter_async_context(endpoint.listen()):
                     addresses.append(listener.getsockname())
                     accept = partial(_accept, connections, endpoint)
+                    wait_room = connections.wait_room
                     if balance is None:
-                        listeners.start_soon(accept_forever, listener, accept)
+                        listeners.start_soon(accept_forever, listener, accept, wait_room)
                     else:
                         count = connections.__len__
-                        listeners.start_soon(accept_fairly, listener, accept, balance, count)
+                        listeners.start_soon(
+                            accept_fairly, listener, accept, balance, count, wait_room
+                        )
             yield addresses
             listeners.cancel_scope.cancel()
 

@@ -121,10 +121,17 @@ class Forwarding:
         lines = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
         counts = host.counts
         self._incoming = incoming = Connections(
-            poller, deadlines, self._limits, self._answer, _FULL, counts.http, counts.websocket
+            poller,
+            deadlines,
+            self._limits,
+            self._answer,
+            _FULL,
+            counts.http,
+            counts.websocket,
+            preferred=True,
         )
         max_idle = bound_idle(self._limits.max_connections)
-        links = Connections(poller, deadlines, _add_idle(self._limits), _leave)
+        links = Connections(poller, deadlines, _add_idle(self._limits), _leave, preferred=True)
         self._ground = Ground(
             self._nodes.name,
             self._nodes.host,

@@ -21,6 +21,8 @@ _OF_THIS_CONNECTION: Final = frozenset(
      "te", "trailer", "transfer-encoding", "upgrade")
 )  # fmt: skip
 """Headers that concern one connection alone, or that are written anew."""
+_OF_SESSIONS: Final = (200, 101)
+"""The answers to requests of open sessions. That node alone knows which clients have joined."""
 
 
 class Gate(Protocol):
@@ -212,6 +214,9 @@ class Passage:
         self._peer.passage_over(self, answered=True)
         self._link = None
         self.request.on_abort = None
+        if self._answer.status in _OF_SESSIONS:  # RUN-53
+            connection = self.request.connection
+            connection.owner.poller.prefer(connection)
 
     def abort(self) -> None:
         """Give up: the client has gone."""
