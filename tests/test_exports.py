@@ -241,9 +241,9 @@ PRESENCE = {
     "GenerationChanged": "head",
     "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
-        lease_s list_users read reap reassert receive_orders release renew retire snapshot
-        wait_confirmed wait_for_more wait_lost written""",
+    "MemoryStore": """at_once claim claim_now confirm count end_rebuild enroll expired fault get
+        is_online is_shared kick lease_s list_users read reap reassert receive_orders release
+        release_now renew retire snapshot wait_confirmed wait_for_more wait_lost written""",
     "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
         note_reason seat seat_by_name seats_clients_of statistics store trouble""",
     "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
@@ -251,8 +251,8 @@ PRESENCE = {
     "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
         lingering lost_seats reasserted refused releases_dropped releasing replaced unusable
         users""",
-    "PresenceStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
-        lease_s list_users read reap reassert receive_orders release renew retire snapshot
+    "PresenceStore": """at_once claim confirm count end_rebuild enroll expired fault get is_shared
+        kick lease_s list_users read reap reassert receive_orders release renew retire snapshot
         wait_confirmed wait_for_more wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s

@@ -29,7 +29,11 @@ class Person(Guest):
         self.online: set[str] = set()
 
     async def greet(self) -> Any:
-        answer = await self.ask("hello")
+        """Ask who is online; what was reported before is in the answer."""
+        await self.client.emit("hello", ack_id=7)
+        while not (text := (await self.client.receive())[0]).startswith("37"):
+            assert text.startswith('2["presence"'), text
+        (answer,) = json.loads(text[2:])
         self.online = set(answer["online"])
         return answer
 

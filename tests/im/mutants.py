@@ -343,8 +343,8 @@ MISTAKES: Final = (
     Mistake(
         "a release of a boot that has ended",
         NODE,
-        "        if self.boot:\n            self.releases.add",
-        "        if True:\n            self.releases.add",
+        "        if not self.boot:  # what is left",
+        "        if False:  # what is left",
         LEASING,
     ),
     Mistake(
