@@ -91,7 +91,7 @@ async def test_no_close_follows_a_part_of_a_frame() -> None:
         websocket = await engine.websocket()
         session = engine.session
         transport: Any = session._transport
-        connection = transport._connection
+        connection = transport.connection
         connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         session.send_text(b"x" * 8_000_000)
         await settle()

@@ -41,6 +41,8 @@ RESERVED_EVENTS: Final = frozenset(
 )
 """Event names that mean something else on one side or the other, and are never on the wire."""
 
+_encode_ids = msgspec.json.Encoder().encode  # they are ASCII, so there are no errors to translate
+
 MAX_ACK_ID: Final = 2**53 - 1
 """The largest integer that every peer can hold exactly."""
 
@@ -119,7 +121,7 @@ def encode_connect(header: bytes, payload: dict[str, str]) -> Outgoing:
 
     Spec: Socket.IO v5, "Connection to a namespace".
     """
-    return Outgoing(header + encode_json(payload))
+    return Outgoing(header + _encode_ids(payload))
 
 
 def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None) -> Outgoing:

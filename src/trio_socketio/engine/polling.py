@@ -37,7 +37,7 @@ class Owner(engine_session.Owner, Protocol):
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
-    It has 13 attributes and 33 methods, because Transport alone has 19 methods. `Inbox` receives
+    It has 13 attributes and 32 methods, because Transport alone has 19 methods. `Inbox` receives
     the POSTs, and `Output` holds the packets that wait for a GET.
 
     Args:
@@ -54,6 +54,7 @@ class PollingTransport:
     """
 
     name: ClassVar = "polling"
+    connection: ClassVar = None
     direct: ClassVar = None
 
     __slots__ = (
@@ -264,9 +265,6 @@ class PollingTransport:
         return False
 
     # -- input
-
-    def prefer(self) -> None:
-        """Do nothing: a connection is preferred when it brings the next request."""
 
     def pause(self, user_timeout_s: float) -> None:
         """Do nothing: the inbox asks the session itself whether it is paused."""

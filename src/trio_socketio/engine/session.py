@@ -222,9 +222,9 @@ class Session:
     def joined(self) -> None:
         """Tell that the client has joined a namespace: the session is no newcomer any more."""
         self._owner.session_joined(self)
-        self._transport.prefer()  # RUN-50
-        if self._upgrade is not None:
-            self._upgrade.prefer()
+        for carrier in self._transport, self._upgrade:  # RUN-50
+            if carrier is not None and carrier.connection is not None:
+                carrier.connection.owner.poller.prefer(carrier.connection)
 
     def contain(self, error: BaseException) -> None:
         """End the session because of an exception, with the reason that fits."""

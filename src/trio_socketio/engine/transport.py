@@ -22,6 +22,10 @@ class Transport(Protocol):
         """The name of the transport in handshakes: "polling" or "websocket"."""
 
     @property
+    def connection(self) -> "Connection | None":
+        """The connection that is its own; None while each request may come over another one."""
+
+    @property
     def direct(self) -> "Connection | None":
         """The connection to which packets can be written without asking the transport.
 
@@ -45,9 +49,6 @@ class Transport(Protocol):
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Call back once, when no output waits any more."""
-
-    def prefer(self) -> None:
-        """Have what arrives read before that of newcomers, because the client has joined."""
 
     def pause(self, user_timeout_s: float) -> None:
         """Hand nothing more over until `resume`.
@@ -110,8 +111,9 @@ class Upgrade(Protocol):
     def is_probed(self) -> bool:
         """Whether the probe was answered: a GET is to be answered so that the client can leave."""
 
-    def prefer(self) -> None:
-        """Have what arrives read before that of newcomers, because the client has joined."""
+    @property
+    def connection(self) -> "Connection":
+        """The connection of the WebSocket."""
 
     def next_deadline(self) -> float:
         """When the upgrade has to be complete, on trio's clock."""
@@ -155,6 +157,7 @@ class Ended:
 
     __slots__ = ("name",)
 
+    connection = None
     direct = None
     is_writable = False
     waiting_bytes = 0
@@ -172,9 +175,6 @@ class Ended:
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Do nothing: the session itself wakes those who wait when it ends."""
-
-    def prefer(self) -> None:
-        """Do nothing: nothing arrives."""
 
     def pause(self, user_timeout_s: float) -> None:
         """Do nothing."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
     from trio_socketio.engine.websocket import WebSocketTransport
+    from trio_socketio.net.connection import Connection
     from trio_socketio.runtime.deadlines import Deadlines, Entry
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,10 @@ class Candidate:
         """Whether the probe was answered and the upgrade packet has not come."""
         return self._machine.state is State.PROBED
 
-    def prefer(self) -> None:
-        """Have the WebSocket come before newcomers: the client has joined meanwhile."""
-        self._websocket.prefer()
+    @property
+    def connection(self) -> "Connection":
+        """The connection of the WebSocket."""
+        return self._websocket.connection
 
     def next_deadline(self) -> float:
         """When the upgrade packet has to be here."""

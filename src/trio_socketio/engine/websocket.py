@@ -27,6 +27,7 @@ class WebSocketTransport:
             above writes (WS-11).
 
     Attributes:
+        connection: see above.
         frames: reads the connection.
 
     Spec: Engine.IO v4, "WebSocket".
@@ -34,7 +35,7 @@ class WebSocketTransport:
 
     name: ClassVar = "websocket"
 
-    __slots__ = ("_connection", "_encode", "_leaving_bytes", "frames")
+    __slots__ = ("_encode", "_leaving_bytes", "connection", "frames")
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class WebSocketTransport:
         frames: FrameReceiver,
         encode: "Callable[[Outgoing], bytes] | None",
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self.frames = frames
         self._encode = encode
         self._leaving_bytes = 0  # unconfirmed by the client, when last counted
@@ -50,39 +51,35 @@ class WebSocketTransport:
     @property
     def direct(self) -> "Connection | None":
         """The connection, if packets go out as the frames that all plain receivers share."""
-        return self._connection if self._encode is None else None
+        return self.connection if self._encode is None else None
 
     @property
     def is_writable(self) -> bool:
         """Whether the kernel has taken all output so far."""
-        return not self._connection.is_blocked
+        return not self.connection.is_blocked
 
     @property
     def waiting_bytes(self) -> int:
         """The size of the output that the kernel has not taken."""
-        return self._connection.waiting_bytes
+        return self.connection.waiting_bytes
 
     @property
     def traffic(self) -> Traffic:
         """The traffic of the connection since its switch, unsent output included."""
-        traffic = Traffic(0, 0, *self._connection.unflushed)
-        traffic.add(self._connection.traffic)
+        traffic = Traffic(0, 0, *self.connection.unflushed)
+        traffic.add(self.connection.traffic)
         return traffic
 
     def send(self, packet: "Outgoing") -> None:
         """Write the frames of a packet."""
         encode = self._encode
-        self._connection.write(
+        self.connection.write(
             (packet.frames or encode_frames(packet)) if encode is None else encode(packet)
         )
 
     def call_when_drained(self, callback: "Callable[[], None]") -> None:
         """Call back once, when the kernel has taken everything."""
-        self._connection.on_drained = callback
-
-    def prefer(self) -> None:
-        """Have the connection come before those of newcomers."""
-        self._connection.owner.poller.prefer(self._connection)
+        self.connection.on_drained = callback
 
     def pause(self, user_timeout_s: float) -> None:
         """Stop reading the connection."""
@@ -98,13 +95,13 @@ class WebSocketTransport:
 
     def note_ping(self) -> None:
         """Remember how much the client has not confirmed, if it is behind."""
-        connection = self._connection
+        connection = self.connection
         if connection.backlog is not None:  # asking the kernel costs a system call
             self._leaving_bytes = connection.leaving_bytes
 
     def delays_ping(self) -> bool:
         """Whether the client has confirmed output since it was last asked for."""
-        connection = self._connection
+        connection = self.connection
         if connection.backlog is None:
             return False
         before, self._leaving_bytes = self._leaving_bytes, connection.leaving_bytes
@@ -112,7 +109,7 @@ class WebSocketTransport:
 
     def read_on(self) -> bool:
         """Read the connection, unless it is held."""
-        return self._connection.reading is HELD or self._connection.on_readable()
+        return self.connection.reading is HELD or self.connection.on_readable()
 
     def next_deadline(self) -> float:
         """Return infinity: the connection has a deadline of its own."""

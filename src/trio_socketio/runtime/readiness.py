@@ -63,10 +63,10 @@ class EpollPoller(Poller):
             self._newcomers.add(connection, READ)
 
     def prefer(self, connection: Pollable) -> None:
-        number, newcomers = connection.fileno(), self._newcomers
-        if number not in newcomers.connections:  # it is preferred already, or closed
+        newcomers, asked = self._newcomers, self._asked
+        number = newcomers.numbers.get(connection)
+        if number is None:  # it is preferred already, or closed
             return
-        asked = self._asked
         try:
             self._epoll.register(number, _ask(asked[number]) if number in asked else _USUAL)
         except OSError:  # RUN-57
@@ -74,7 +74,7 @@ class EpollPoller(Poller):
             return
         # Every client who joins pays for this, so nothing more is called.
         self._connections[number] = connection
-        del newcomers.connections[number]
+        del newcomers.connections[number], newcomers.numbers[connection]
         newcomers.epoll.unregister(number)
 
     def watch(self, connection: Pollable, events: int) -> None:
@@ -94,7 +94,7 @@ class EpollPoller(Poller):
         if self._connections.pop(number, None) is not None:
             self._epoll.unregister(number)
         elif number in self._newcomers.connections:
-            del self._newcomers.connections[number]
+            del self._newcomers.connections[number], self._newcomers.numbers[connection]
             self._newcomers.epoll.unregister(number)
 
     def _registered(self) -> list[Pollable]:
@@ -245,18 +245,19 @@ class _Newcomers:
 
     Attributes:
         epoll: watches them, and is itself watched by that of the preferred connections.
-        connections: by the numbers of their descriptors.
+        connections, numbers: by the numbers of their descriptors, and the other way round.
         are_ready: whether some may be ready.
         closed: those that were preferred until their peers closed them, and have not had their
             turn since, with their events.
         waiting: those that were found ready, with their events, and have not had their turn.
     """
 
-    __slots__ = ("are_ready", "closed", "connections", "epoll", "waiting")
+    __slots__ = ("are_ready", "closed", "connections", "epoll", "numbers", "waiting")
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.connections: dict[int, Pollable] = {}
+        self.numbers: dict[Pollable, int] = {}
         self.are_ready = False
         self.closed: deque[tuple[Pollable | _Newcomers, int]] = deque()
         self.waiting: deque[tuple[Pollable | _Newcomers, int]] = deque()
@@ -275,6 +276,7 @@ class _Newcomers:
         number = connection.fileno()
         self.epoll.register(number, events)
         self.connections[number] = connection
+        self.numbers[connection] = number
 
     def take(self, most: int) -> "deque[tuple[Pollable | _Newcomers, int]]":
         """Return up to this many that are ready, those first that became so first."""
