@@ -72,14 +72,18 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it takes connections.
+
+        Args:
+            options: further ones, for this time.
+        """
         assert self._process is None, "it is running"
         self.path.unlink(missing_ok=True)
         where = f"--port {self.port} --bind 127.0.0.1 --unixsocket {self.path} --dir {self.folder}"
         how = f"--logfile {self.folder}/log --appendonly no --daemonize no --maxclients 100"
         self._process = subprocess.Popen(
-            [find_server(), *where.split(), *how.split(), "--save", "", *self._options],
+            [find_server(), *where.split(), *how.split(), "--save", "", *self._options, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
