@@ -128,6 +128,7 @@ TARGETS: Final = (
             "tests/socketio/test_dynamic_lifetimes.py",
             "tests/socketio/test_newcomers.py",
             "tests/socketio/test_outgoing_listeners.py",
+            "tests/socketio/test_user_code.py",
             "tests/im/identity/test_gate.py",
             "tests/socketio/test_joining_model.py",
         ),
@@ -265,6 +266,7 @@ def run_tests(tree: Path, tests: list[str], seconds: float, *, first: bool = Fal
 
 def _run_in_child(tree: Path, tests: list[str], seconds: float) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test sends it to its own process
     signal.setitimer(signal.ITIMER_REAL, seconds)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     nowhere = os.open(os.devnull, os.O_RDWR)
