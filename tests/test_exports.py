@@ -234,6 +234,7 @@ CONTROL = {
 
 
 PRESENCE = {
+    "AtOnce": "claim_now is_online release_now",
     "Cursor": "generation sequence",
     "CursorExpired": "head oldest",
     "Entries": "cursor entries head",

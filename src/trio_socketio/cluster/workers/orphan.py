@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 NOTICE_S: Final = 5.0
 """How long the event loop may take to notice that the parent has gone."""
 _WRITE_S: Final = 0.5
-"""How long a write to the log may take."""
+"""The time that a write to the log may take."""
 _STEPS: Final = 10
 """The number of steps in which such a time is waited for."""
 _SLACK_S: Final = 0.5
-"""How late a thread may wake up on an overloaded machine."""
+"""How much later than asked an overloaded machine may wake a thread."""
 
 
 def _end_now() -> None:

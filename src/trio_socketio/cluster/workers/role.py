@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MORE_S: Final = 30.0
-"""How much time the services of a process have to end, beyond that of its stages."""
+"""The extra time that the services of a process get to end, on top of its stages."""
 
 
 class Family(NamedTuple):

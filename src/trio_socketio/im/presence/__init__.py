@@ -10,7 +10,7 @@ from trio_socketio.im.presence.service import (
     PresenceStatistics,
     presence_of,
 )
-from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.store import AtOnce, PresenceStore, StoreUnavailable
 from trio_socketio.im.presence.webhook import PresenceWebhook, WebhookStatistics
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import (
@@ -21,6 +21,7 @@ from trio_socketio.protocol.presence_log import (
 )
 
 __all__ = [
+    "AtOnce",
     "Cursor",
     "CursorExpired",
     "Entries",

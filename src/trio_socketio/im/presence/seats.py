@@ -77,8 +77,8 @@ class Seats(Observer):
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
         place, at_once = socket.namespace.name, node.store.at_once
-        # Older clients that it puts out are to be sent that before this one enters. In one turn,
-        # the output of two connections is sent in any order.
+        # A client that it replaces has to be told before this one enters, and within one turn the
+        # output of two connections leaves in either order.
         if (
             at_once is None
             or at_once.is_online(place, user)

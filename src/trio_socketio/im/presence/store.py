@@ -46,7 +46,7 @@ class NamespaceUnusable(StoreUnavailable):
 
 
 class AtOnce(Protocol):
-    """What a store in this process does here and now, so that no task has to wait for it."""
+    """What a store in the same process can do immediately, without a task that waits."""
 
     def is_online(self, namespace: str, user: str) -> bool:
         """Whether a user has a seat."""
@@ -75,7 +75,7 @@ class PresenceStore(Protocol):
 
     @property
     def at_once(self) -> AtOnce | None:
-        """What it does without being waited for; None if it always has to be."""
+        """What it can do immediately; None if every answer takes time."""
 
     @property
     def is_shared(self) -> bool:
