@@ -217,6 +217,25 @@ class TestMoving:
             assert calls[2:] == ["first unregister"]
 
     @pytest.mark.req("RUN-57")
+    @trio_test
+    async def test_nothing_is_kept_of_a_newcomer_that_has_ended(self) -> None:
+        poller = EpollPoller()
+        async with open_net(poller) as net:
+            connection, _, _ = net.connect(Recorder())
+            connection.abort()
+            await settle()
+            received = Recorder()
+            other, _, peer = net.connect(received)  # it may have the same number
+            poller.prefer(connection)
+            assert list(poller._newcomers.connections.values()) == [other]
+            assert list(poller._newcomers.numbers) == [other]
+            poller.prefer(other)
+            assert not poller._newcomers.connections
+            assert not poller._newcomers.numbers
+            await peer.send(b"x")
+            assert received.data == b"x"
+
+    @pytest.mark.req("RUN-57")
     @every_poller
     @trio_test
     async def test_what_a_connection_is_watched_for_stays(
