@@ -2,8 +2,8 @@
 
 The clients of our own server lose their connections at the same moment and connect anew at once,
 while another client, who stays connected, asks for an acknowledgement every 10 ms: once without
-anything, and once with a JWT of a user of its own for each client, and a seat. Nobody may be lost
-or refused, or the exit code is 1.
+anything; once with a JWT of a user of its own for each client, and a seat; and once with seats that
+are kept in Redis. Nobody may be lost or refused, or the exit code is 1.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from bench.machine import (
     raise_descriptor_limit,
     rss_bytes,
 )
+from bench.nodes import SharedRedis
 from bench.servers import Running, ServerFailedError, end, pinned, run_server
 
 CLIENTS = 15_000
@@ -35,7 +36,7 @@ SPARE_DESCRIPTORS = 300
 OPEN_S = 100.0
 QUIET_S = 3.0
 SETTLE_S = 5.0
-BARE, SEATED = "bare", "identity and presence"
+BARE, SEATED, SHARED = "bare", "identity and presence", "identity, and presence in Redis"
 
 
 class StormFailedError(Exception):
@@ -186,10 +187,15 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     cores = find_cores()
     failed = False
-    for kind in (BARE, SEATED):
+    for kind in (BARE, SEATED, SHARED):
         options, tokens = options_of(kind, asked.clients)
         try:
-            with run_server("trio", cores, options=options, log_name="storm") as server:
+            with SharedRedis(cores) as redis, ExitStack() as stack:
+                if kind == SHARED:
+                    options = (*options, "--redis", redis.start().url)
+                server = stack.enter_context(
+                    run_server("trio", cores, options=options, log_name="storm")
+                )
                 for storm in raise_storms(server, cores, asked.clients, asked.storms, tokens):
                     print(f"{asked.clients:,} clients, {kind}: {storm.tell()}", flush=True)
                     for fault in storm.faults(asked.clients):
