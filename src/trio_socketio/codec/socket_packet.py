@@ -170,7 +170,8 @@ def decode_packet(text: bytes) -> Packet:
         digits = text[2:start] if start > 2 else b""
         if digits.isdigit() and (asked := int(digits)) <= MAX_ACK_ID:
             arguments = decode_json(text[start:])
-            check_event_name(arguments)
+            if not arguments or type(arguments[0]) is not str or arguments[0] in RESERVED_EVENTS:
+                check_event_name(arguments)
             return Packet(_EVENT, "/", arguments, asked)
     size = len(text)
     if size < 2 or text[0] != MESSAGE:

@@ -112,7 +112,7 @@ class Workers:
         self.queue_bound = 0  # how many events of one socket may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
-        self._taker: trio.lowlevel.Task | None = None
+        self.taker: trio.lowlevel.Task | None = None
         self._taker_starts = False  # a task that will be the taker was started and has not run yet
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.Context()
@@ -144,7 +144,7 @@ class Workers:
         self._nursery = nursery
         self._context = contextvars.copy_context()
         self._busy = 0
-        self._taker = None
+        self.taker = None
         self._taker_starts = False
 
     def stop(self) -> None:
@@ -168,29 +168,22 @@ class Workers:
             return
         self._ready.append(job)
         self._busy += 1
-        if self._taker is None and not self._taker_starts:
+        if self.taker is None and not self._taker_starts:
             self._send_taker(self._nursery)
 
     def _send_taker(self, nursery: trio.Nursery) -> None:
         if self._idle:
-            self._taker = self._idle.pop()
-            trio.lowlevel.reschedule(self._taker)
+            self.taker = self._idle.pop()
+            trio.lowlevel.reschedule(self.taker)
         else:
             self._taker_starts = True
             self._context.run(nursery.start_soon, self._work)
 
-    def pass_on(self) -> trio.lowlevel.Task:
-        """Let another worker be the taker if this one is, because its handler suspends now.
-
-        Returns:
-            This worker's task.
-        """
-        task = trio.lowlevel.current_task()
-        if self._taker is task:
-            self._taker = None
-            if self._ready and self._nursery is not None:
-                self._send_taker(self._nursery)
-        return task
+    def pass_on(self) -> None:
+        """Let another worker be the taker: the handler of the one that is suspends now."""
+        self.taker = None
+        if self._ready and self._nursery is not None:
+            self._send_taker(self._nursery)
 
     def call(self, handler: Callee, arguments: list[Any]) -> Any:
         """Call a plain handler here and now, in a context of its own.
@@ -224,7 +217,8 @@ class Workers:
         result = self.begin(function, arguments)
         if result is not self.suspended:
             return result
-        self.pass_on()
+        if self.taker is trio.lowlevel.current_task():
+            self.pass_on()
         return await result
 
     def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
@@ -232,7 +226,8 @@ class Workers:
 
         Returns:
             The function's result; or, if it has suspended, an awaitable for the rest, which is
-            also in ``suspended``. Then call `pass_on`, and await the rest at once.
+            also in ``suspended``. Then call `pass_on` if this task is the taker, and await the rest
+            at once.
         """
         context = self._context.copy()
         coroutine = context.run(function, *arguments)
@@ -395,7 +390,7 @@ class Workers:
 
         if self._taker_starts:
             self._taker_starts = False
-            self._taker = task
+            self.taker = task
         self._begin_slice()
         while True:
             while self._ready:
@@ -417,8 +412,8 @@ class Workers:
                         self._tell_idle()
                 if not goes_on and self.is_slice_over(perf_counter()):
                     await self.rest()
-            if self._taker is task:
-                self._taker = None
+            if self.taker is task:
+                self.taker = None
             if len(self._idle) >= MAX_IDLE_WORKERS:
                 return
             self._idle.append(task)

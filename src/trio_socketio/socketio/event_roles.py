@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.host import Host
+    from trio_socketio.socketio.membership import Membership
     from trio_socketio.socketio.packets import PacketWriter
     from trio_socketio.socketio.registry import Registry
 
@@ -32,8 +33,8 @@ class EventSocket(Protocol):
         """The session with the client."""
 
     @property
-    def connected(self) -> bool:
-        """Whether the socket is in its namespace."""
+    def _membership(self) -> "Membership":
+        """The life of the socket."""
 
     @property
     def _participant(self) -> EventSender:

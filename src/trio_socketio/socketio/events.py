@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.acks import LateAnswer, answer_arguments
+from trio_socketio.protocol.socket_life import Life
 from trio_socketio.runtime.timings import QUICK_S
 from trio_socketio.socketio.event_roles import EventPlace, EventSender, EventSocket
 from trio_socketio.socketio.handlers import Handler
@@ -17,7 +18,7 @@ from trio_socketio.socketio.intake import LIGHT_BYTES, OVERLOAD_FACTOR, weigh_ev
 from trio_socketio.socketio.interception import HandlerTable, Interception
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator
+    from collections.abc import Awaitable, Generator, Sequence
     from typing import TypeAlias
 
     from trio_socketio.runtime.jobs import Workers
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
 
+
+_JOINED: Final = Life.JOINED  # looking a member up in its Enum costs as much as the comparison
 
 UNCOUNTED_BYTES: Final = 1024
 """Events that wait are counted together once they weigh more, as counting each takes longer than
@@ -116,7 +119,8 @@ class Events:
             return
         if packet:
             weight = len(packet)
-            if weight > LIGHT_BYTES:
+            # A single text weighs as much as the packet, and is too common to be looked through.
+            if weight > LIGHT_BYTES and (len(arguments) != 2 or type(arguments[1]) is not str):
                 weight = self._weigh(arguments, packet)
         self.pending = pending = self.pending + 1
         self._uncounted = uncounted = self._uncounted + weight
@@ -152,17 +156,21 @@ class Events:
             self._acknowledge(handler, socket, ack_id, result)
 
     def _acknowledge(self, handler: Handler, socket: EventSocket, ack_id: int, result: Any) -> None:
-        if type(result) is LateAnswer:
+        arguments: Sequence[Any]
+        if type(result) is tuple:
+            arguments = result
+        elif type(result) is LateAnswer:
             result.send_with(partial(self._acknowledge, handler, socket, ack_id))
             return
-        arguments = result if type(result) is tuple else answer_arguments(result)
+        else:
+            arguments = answer_arguments(result)
         try:
             packet = self._place._packets.encode_ack(arguments, ack_id)
         # Any exception, because a result may be of any class, and fail while it is read.
         except BaseException as error:
             self._place._workers.log_failure(handler, socket.public_id, error)
             return
-        if socket.connected:
+        if socket._membership.life is _JOINED:  # `connected` without the call
             socket.session.send(packet)
 
     # -- listeners and middleware
@@ -228,10 +236,7 @@ class Events:
         """Return what an event weighs that is kept. The first of the arguments is the socket."""
         weight = len(packet)
         client: EventSender = arguments[0]._participant
-        # A single text weighs as much as the packet, and is too common to be looked through.
-        if weight <= client.host.intake.weigh_above or (
-            len(arguments) == 2 and type(arguments[1]) is str
-        ):
+        if weight <= client.host.intake.weigh_above:
             return weight
         return weigh_event(packet, arguments[1:])
 
@@ -300,6 +305,7 @@ class Events:
         in_row: Handler | None = None
         timing: Timing | None = None
         calls = 0
+        task: trio.lowlevel.Task | None = None  # this one, once a handler has suspended
         row_began = began = workers.step_began  # the worker has done nothing since
         try:
             while queue:
@@ -317,9 +323,12 @@ class Events:
                         result = workers.begin(handler.function, arguments)
                         if result is workers.suspended:
                             suspended = True
-                            task = workers.pass_on()
-                            if queue is self._queue:
-                                self._task = task
+                            if task is None:
+                                task = trio.lowlevel.current_task()
+                                if queue is self._queue:
+                                    self._task = task
+                            if workers.taker is task:
+                                workers.pass_on()
                             if handled > UNCOUNTED_BYTES:
                                 self._give_back(arguments[0], handled)
                                 handled = 0
@@ -342,7 +351,9 @@ class Events:
                                 timing.add_quick(calls, began - row_began)
                             timing.add(ended - began)
                         calls, row_began = 0, ended
-                        workers.end_step(ended)
+                        if ended - workers.step_began > workers.note_s:
+                            workers.end_step(ended)  # not called in the common case
+                        workers.step_began = ended
                     began = ended
                     self.pending = pending = self.pending - 1
                     if pending == eased_at:
