@@ -2,6 +2,7 @@
 
 import select
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -146,8 +147,8 @@ class TestShares:
         [
             (0.4, 0.35, 2),  # what is left of the turn
             (0.9, 0.35, 3),  # as long as the other took: beyond the end of its turn
-            (5, 1.01, 5),
-            (5, 0.6, 9),
+            (5, 1.01, 2),  # two turns at most
+            (300, 0.6, 4),
             (1, 20, 1),  # one at least
         ],
     )
@@ -173,6 +174,35 @@ class TestShares:
             await settle()
             assert order.read[: 4 * (share + 1)] == ["busy", *["new"] * share] * 4
             assert order.read.count("new") == 60
+
+    @pytest.mark.req("RUN-47", "RUN-48")
+    @trio_test
+    async def test_newcomers_have_a_turn_in_each_round_of_a_crowd(self, clock: Clock) -> None:
+        """Far more preferred connections are ready all the time than fit into a round."""
+        async with open_net(EpollPoller()) as net:
+            order = Order(net, clock)
+            handled = 0
+
+            def send_again() -> None:
+                nonlocal handled
+                handled += 1
+                if handled < 10 * BATCH:
+                    peers[(handled - 1) % len(peers)].send_nowait(b"x")
+
+            peers = [
+                order.add("busy", 0.01, preferred=True, then=send_again)[1]
+                for _ in range(2 * BATCH + 20)
+            ]
+            for _ in range(9):
+                order.add("new", 3)[1].send_nowait(b"x")
+            for peer in peers:
+                peer.send_nowait(b"x")
+            await settle()
+            turns = [at for at, name in enumerate(order.read) if name == "new"]
+            between = [after - before - 1 for before, after in pairwise([-1, *turns])]
+            # Their own object may be one of those that are ready.
+            assert len(between) == 9
+            assert set(between) <= {BATCH - 1, BATCH}
 
     @pytest.mark.req("RUN-48")
     @trio_test

@@ -24,10 +24,11 @@ from tests.socketio.serving import (
     serving,
     until,
 )
+from tests.socketio.test_joining import Door, guarded_server
 from tests.wire import HttpClient, WebSocketClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio import EngineRequest, Server, ServerOptions, Socket
 from trio_socketio.control import open_control
 from trio_socketio.net.connection import Connection
 
@@ -206,6 +207,74 @@ async def test_a_websocket_that_takes_a_session_over_is_preferred(when: str) -> 
         assert str(await websocket.receive()).startswith("40")
         assert is_preferred(server, websocket.stream)
         await websocket.aclose()
+
+
+@pytest.mark.req("RUN-50")
+@trio_test
+async def test_it_is_preferred_too_if_the_client_has_joined_while_hooks_looked_at_it() -> None:
+    server = Server()
+    began, go_on = trio.Event(), trio.Event()
+
+    async def look(request: EngineRequest) -> None:
+        if request.is_upgrade:
+            began.set()
+            await go_on.wait()
+
+    server.engine.use(look)
+    async with serving(server) as port, bare_polling(port) as engine:
+        opened: list[WebSocketClient] = []
+
+        async def open_websocket() -> None:
+            target = engine.target.replace("polling", "websocket")
+            opened.append(await WebSocketClient.open(port, target))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_websocket)
+            await began.wait()
+            await engine.send("40")
+            assert str(await engine.receive()).startswith("40")
+            go_on.set()
+        (websocket,) = opened
+        assert is_preferred(server, websocket.stream)
+        await websocket.aclose()
+
+
+@pytest.mark.req("RUN-51")
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [("GET", "EIO=4&transport=nonsense"), ("GET", "EIO=3&transport=polling"), ("PUT", "")],
+)
+@trio_test
+async def test_a_request_that_is_refused_prefers_no_connection(method: str, query: str) -> None:
+    server = Server()
+    async with serving(server) as port, bare_polling(port) as engine:
+        await engine.send("40")
+        await engine.receive()
+        sid = engine.target.partition("sid=")[2]
+        http = HttpClient(port)
+        target = f"/socket.io/?{query or 'EIO=4&transport=polling'}&sid={sid}"
+        assert (await http.request(method, target)).status == 400
+        assert not is_preferred(server, http.stream)
+        await http.aclose()
+
+
+@pytest.mark.req("RUN-50", "BND-15")
+@trio_test
+async def test_a_client_that_is_accepted_before_it_is_authenticated_is_a_newcomer() -> None:
+    server, _ = guarded_server(Door())
+    server.options = ServerOptions(max_unjoined_sessions=1)
+    async with serving(server) as port, open_client(port, "websocket") as client:
+        stream = stream_of(client.engine)
+        await client.connect()
+        assert not is_preferred(server, stream)
+        http = HttpClient(port)
+        answer = await http.request("GET", "/socket.io/?EIO=4&transport=polling")
+        assert answer.status == 503
+        await http.aclose()
+        await client.send('25["auth",{"name":"ann"}]')
+        assert (await client.receive())[0] == '35["welcome"]'
+        assert is_preferred(server, stream)
+        assert server.statistics().sessions_unjoined == 0
 
 
 @pytest.mark.req("RUN-52")

@@ -161,8 +161,6 @@ class EngineServer:
                 session._liveness.receive_request()  # EIO4-83
                 if request.is_forwarded:
                     session.handshake.is_forwarded = True  # FWD-33
-                if self.newcomers is not None and session not in self.newcomers:  # RUN-51
-                    self.poller.prefer(request.connection)
             self.admission.receive(request, upgrade=upgrade)
 
     def verify(self, request: "Request", *, upgrade: bool) -> Refusal | None:
@@ -233,10 +231,12 @@ class EngineServer:
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:
         """Open a session for an admitted request, or hand it to the session that it names."""
-        sid = request.query.get("sid")
-        if self.newcomers is not None and not sid:
-            refusal = self.newcomers.refuse(request)
-            if refusal is not None:
+        sid, newcomers = request.query.get("sid"), self.newcomers
+        if newcomers is not None:
+            if sid:
+                if self.sessions[sid] not in newcomers:  # RUN-50, RUN-51
+                    self.poller.prefer(request.connection)
+            elif (refusal := newcomers.refuse(request)) is not None:
                 self.refuse(request, refusal, upgrade=upgrade)
                 return
         if upgrade:

@@ -24,6 +24,8 @@ _PUT_OFF_S: Final = 0.004
 _MOST_DEFERRED: Final = 8
 """How many calls newcomers may defer in a turn. Each may be the end of a client, which takes as
 long as a turn should with some observers; the call that has deferred it took no time at all."""
+_SHARE_S: Final = 2 * TURN_S
+"""How long newcomers may go on at most when their turn is over."""
 _HALF_CLOSED: Final = 0x2000  # EPOLLRDHUP: the peer sends nothing more; connections ignore it
 _CLOSED: Final = HANG_UP | _HALF_CLOSED
 _USUAL: Final = READ | _HALF_CLOSED
@@ -118,6 +120,8 @@ class EpollPoller(Poller):
             if agenda.deferred:
                 await self._settle_deferred()
             batch = self._take(BATCH)
+            if len(batch) == BATCH and newcomers.connections:
+                newcomers.are_ready = True  # RUN-48: perhaps, as their object may stand behind
             if len(batch) > _CROWD:
                 batch = self._put_off_closed(batch)  # RUN-55
             self._begin_turn()
@@ -187,11 +191,12 @@ class EpollPoller(Poller):
     async def _read_newcomers(self) -> None:
         """Call closed connections that were put off, then newcomers that are ready; one at least.
 
-        They have what is left of the turn, and at least as long as the others took in this round,
-        so that clients who have much to say do not starve them (RUN-48).
+        They have what is left of the turn, and as long as the others took in this round, so that
+        clients who have much to say do not starve them (RUN-48). That is bounded, because what the
+        round took may include tasks that those very newcomers have started.
         """
         now, turn_ends = perf_counter(), self.turn_ends
-        took_s = now - self._round_began
+        took_s = min(now - self._round_began, _SHARE_S)
         if now > turn_ends:
             await checkpoint()
             turn_ends = inf

@@ -201,9 +201,7 @@ class Participant:
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
-        if self.join_by < inf:
-            self.join_by = inf
-            self.session.joined()
+        self.join_by = inf  # JOIN-19
         told = {"sid": socket.id}  # SIO5-03, RECOVER-01
         # FWD-33: a client whose requests come by way of any node will come back to any node.
         if socket._recovery is not None and not self.session.handshake.is_forwarded:
@@ -218,6 +216,8 @@ class Participant:
         """Take in the socket of a joining that has ended in JOINED."""
         assert self._joinings is not None
         del self._joinings[joining.name]
+        if not self.sockets:  # BND-15, RUN-50; it matters the first time only, and never harms
+            self.session.joined()
         self.sockets[joining.name] = socket
         log.debug("%s: socket %s has joined %r", self.session, socket.public_id, joining.name)
         if self._history is not None:
