@@ -101,7 +101,9 @@ TARGETS: Final = (
         ),
         (
             "tests/http/test_http*.py",
+            "tests/http/test_request.py",
             "tests/http/test_framing.py",
+            "tests/http/test_error_answers.py",
             "tests/http/test_incoming*.py",
             "tests/net/test_http_rules.py",
         ),
