@@ -83,6 +83,15 @@ class TestRest:
             assert http.connection.closed
             assert not http.receiver.is_at_rest
 
+    @trio_test
+    async def test_it_is_at_rest_after_a_request_whose_body_nobody_asked_for(self) -> None:
+        async with open_net() as net:
+            http = net.http(answer)
+            for piece in REQUESTS["torn"]:
+                await http.peer.send(piece)
+            assert http.targets == ["/"]
+            assert http.receiver.is_at_rest
+
     @pytest.mark.parametrize("name", REQUESTS)
     @trio_test
     async def test_it_is_not_at_rest_while_a_request_is_pending(
@@ -176,7 +185,7 @@ class TestTurns:
             assert net.poller.failures == 0
 
     @pytest.mark.req("HTTP-29")
-    @pytest.mark.parametrize("name", ["torn", "in chunks"])
+    @pytest.mark.parametrize("name", ["whole", "torn", "in chunks"])
     @trio_test
     async def test_reading_pauses_when_more_than_64_kib_are_held(self, name: str) -> None:
         async with open_net() as net:
