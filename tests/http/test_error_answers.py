@@ -13,11 +13,16 @@ from trio_socketio.http.error_answers import (
     no_headers,
 )
 
+INFORMED = {101, 200, 204, 304, 308}
+REFUSED = {400, 401, 403, 404, 405, 409, 413, 415, 426, 429, 431}
+FAILED = {500, 501, 503, 504, 505}
+
 # Python still has the name that RFC 9110 has replaced.
 RENAMED = {413: b"Content Too Large"}
 
 
 def test_each_status_has_the_phrase_of_rfc_9110() -> None:
+    assert set(PHRASES) == INFORMED | REFUSED | FAILED
     for status, phrase in PHRASES.items():
         assert phrase == RENAMED.get(status, HTTPStatus(status).phrase.encode()), status
         assert START_LINES[status] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)

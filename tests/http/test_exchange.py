@@ -13,7 +13,7 @@ from trio.testing import MockClock, trio_test
 from trio_socketio.http.exchange import READ_AHEAD_BYTES, STEPS_PER_TURN, HttpReceiver
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import DRAIN_S
-from trio_socketio.protocol.connection import OFF, ON, OPEN, PAUSED
+from trio_socketio.protocol.connection import HELD, OFF, ON, OPEN, PAUSED
 
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -166,11 +166,15 @@ class TestTurns:
     async def test_a_turn_hands_over_some_requests(self) -> None:
         async with open_net() as net:
             http = net.http(answer)
+            readings = []
             for turn in range(1, 4):
                 http.receiver.receive_data(GET % b"" * 100 if turn == 1 else b"")
                 assert len(http.requests) == turn * 16
+                readings.append(http.connection.reading)
             await settle()
             assert len(http.requests) == 100
+            # More is read only when what was read is used up, however fast the peer sends.
+            assert [*readings, http.connection.reading] == [HELD, HELD, HELD, ON]
 
     @trio_test
     async def test_nothing_is_handed_over_of_a_connection_that_was_closed(self) -> None:
