@@ -100,9 +100,12 @@ TARGETS: Final = (
             "http/error_answers.py",
         ),
         (
-            "tests/http/test_http*.py",
+            "tests/http/test_exchange.py",
+            "tests/http/test_request.py",
+            "tests/http/test_error_answers.py",
             "tests/http/test_framing.py",
             "tests/http/test_incoming*.py",
+            "tests/http/test_http*.py",
             "tests/net/test_http_rules.py",
         ),
         ("tests/engine/test_error_answers.py", "tests/engine/test_polling.py"),

@@ -1,7 +1,7 @@
 """Accept-Encoding in every shape, and the codings themselves."""
 
-import gzip
 import zlib
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -15,9 +15,17 @@ from trio_socketio.http.content_coding import (
     encode_content,
 )
 
+WINDOW_BITS = {"gzip": 31, "deflate": 15}
+WINDOW_BYTES = 32 * 1024
+
 
 def decode(coding: str, body: bytes) -> bytes:
-    return gzip.decompress(body) if coding == "gzip" else zlib.decompress(body)
+    """Decode it, and check that it is whole and that nothing follows it."""
+    inflate = zlib.decompressobj(WINDOW_BITS[coding])
+    decoded = inflate.decompress(body)
+    assert inflate.eof
+    assert inflate.unused_data == b""
+    return decoded
 
 
 @pytest.mark.req("EIO4-73")
@@ -29,6 +37,12 @@ def decode(coding: str, body: bytes) -> bytes:
         ("deflate", "deflate"),
         ("gzip;q=0.5, deflate;q=0.8", "deflate"),
         ("gzip;q=0.8, deflate;q=0.5", "gzip"),
+        ("deflate, gzip;q=1", "gzip"),
+        ("gzip;q=0.9, deflate", "deflate"),
+        ("gzip;q=0.001", "gzip"),
+        ("gzip, identity", "gzip"),
+        ("gzip, gzip;q=0", "gzip"),
+        ("x-gzip;q=0, gzip", None),
         ("GZIP ; Q=0.3", "gzip"),
         ("x-gzip", "gzip"),
         ("*", "gzip"),
@@ -48,11 +62,17 @@ def decode(coding: str, body: bytes) -> bytes:
         ("gzip;q=0.1234", None),
         ("gzip;level=9", None),
         ("gzip deflate", None),
-        (", " * MAX_ITEMS + "gzip", None),
+        ("br, " * (MAX_ITEMS - 1) + "gzip", "gzip"),
+        ("br, " * MAX_ITEMS + "gzip", None),
     ],
 )
 def test_the_coding_that_the_client_likes_best(accepted: str, chosen: str | None) -> None:
     assert choose_coding(accepted) == chosen
+
+
+def test_no_header_takes_long() -> None:
+    assert MAX_ITEMS == 32
+    assert choose_coding("gzip," * 1_000_000) == "gzip"
 
 
 weights = st.integers(0, 1000).map(lambda n: f"{n / 1000:.3f}")
@@ -87,6 +107,18 @@ def test_each_body_can_be_read_by_itself(coding: str, sent: list[bytes], level: 
     for body in sent:
         assert decode(coding, coder.encode(coding, body)) == body
         assert decode(coding, encode_content(coding, body, level)) == body
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_whole_window_of_a_coding_is_used(coding: str) -> None:
+    """What is repeated is found as far back as a decoder remembers."""
+    block = Random(1).randbytes(WINDOW_BYTES - 1024)
+    for encoded in (
+        encode_content(coding, block * 2, 6),
+        ContentCoder(6).encode(coding, block * 2),
+    ):
+        assert len(encoded) < WINDOW_BYTES
+        assert decode(coding, encoded) == block * 2
 
 
 def test_a_body_tells_nothing_of_the_one_before() -> None:

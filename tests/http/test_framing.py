@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.http.test_http import GET, answer, bodies
 from tests.net.harness import open_net, settle
@@ -51,6 +51,10 @@ async def frame(
     headers=st.lists(st.tuples(TOKENS, VALUES), max_size=3),
     body=st.binary(max_size=20),
 )
+@example(head="GET", status=304, headers=[(b"X-A", b"b")], body=b"")
+@example(head="upgrade", status=304, headers=[], body=b"")
+@example(head="upgrade", status=404, headers=[], body=b"no")
+@example(head="POST", status=204, headers=[], body=b"")
 def test_both_framings_write_the_same_answer(
     head: str, status: int, headers: Headers, body: bytes
 ) -> None:
@@ -70,11 +74,21 @@ def test_both_framings_write_the_same_answer(
     trio.run(main)
 
 
+@pytest.mark.parametrize("is_passed_on", [False, True])
 @trio_test
-async def test_a_body_that_was_at_hand_is_not_kept_when_it_was_answered() -> None:
+async def test_a_body_that_was_at_hand_is_not_kept_when_it_was_answered(
+    is_passed_on: bool,
+) -> None:
     async with open_net() as net:
-        http = net.http(lambda request: request.respond(200))
+        http = net.http()
+        assert http.receiver._plain.body == b""
         await http.peer.send(HEADS["POST"])
+        assert http.receiver._plain.body == b"abc"
+        (request,) = http.requests
+        if is_passed_on:
+            request.pass_on(b"HTTP/1.1 204 No Content\r\n\r\n", is_last=True)
+        else:
+            request.respond(204)
         assert http.receiver._plain.body == b""
         assert http.receiver._h11 is None
 
@@ -93,3 +107,36 @@ async def test_a_request_behind_a_body_that_was_asked_for_late_is_answered() -> 
         request.read_body(10, lambda body: request.respond(200, [], body or b""))
         assert http.targets == ["/"]
         assert bodies(await http.peer.read()) == [b"abc", b"/next"]
+
+
+@pytest.mark.req("HTTP-59", "HTTP-63")
+@pytest.mark.parametrize("is_passed_on", [False, True])
+@pytest.mark.parametrize(
+    ("rest", "is_kept"),
+    [
+        (b"\r\n", True),
+        (b"Content-Length: 0\r\n\r\n", True),
+        (b"Content-Length: 3\r\n\r\n", False),
+        (b"Content-Length: 3\r\n\r\nabc", False),
+        (b"Transfer-Encoding: chunked\r\n\r\n", False),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
+        (b"Connection: close\r\n\r\n", False),
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", False),
+    ],
+)
+@trio_test
+async def test_the_connection_is_kept_unless_a_body_was_not_read(
+    rest: bytes, is_kept: bool, is_passed_on: bool
+) -> None:
+    async with open_net() as net:
+        http = net.http()
+        for piece in (b"POST / HTTP/1.1\r\n", b"Host: x\r\n" + rest):
+            await http.peer.send(piece)
+        (request,) = http.requests
+        if is_passed_on:
+            request.pass_on(b"HTTP/1.1 200 OK\r\n\r\n", is_last=True)
+        else:
+            request.respond(200)
+        received = await http.peer.read()
+        assert http.peer.eof is not is_kept
+        assert (b"Connection: close\r\n" in received) is not (is_kept or is_passed_on)

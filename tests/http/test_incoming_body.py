@@ -27,6 +27,7 @@ def test_a_piece_over_the_bound_is_refused() -> None:
 
 @pytest.mark.req("HTTP-28")
 def test_what_has_come_pays_for_more_time() -> None:
+    assert MIN_BODY_BYTES_PER_S == 500
     body = IncomingBody(10_000, 10.0, 100.0)
     assert body.deadline == 110.0
     body.add(bytes(MIN_BODY_BYTES_PER_S * 2))

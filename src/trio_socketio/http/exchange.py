@@ -275,7 +275,6 @@ class HttpReceiver:
             self._state = advance(self._state, Input.SWITCH)
         self._release_request()
         connection.resume_reading()  # it may be held, if many requests came before this one
-        connection.set_deadline(inf)
         return connection, b"" if self._h11 is None else self._h11.held()
 
     # -- refusing
@@ -303,12 +302,10 @@ class HttpReceiver:
         self._state = advance(self._state, Input.REFUSE)
         on_body = self._on_body
         request = self._release_request()
-        origin = None
-        if request is not None:
-            origin = request.headers.get("origin")
-            request.answered = True  # on_body cannot answer it any more
-            on_body(None)
-        self._send_error(PayloadTooLarge.http_status, "", origin)
+        assert request is not None  # the one whose handler has asked for the body
+        request.answered = True  # on_body cannot answer it any more
+        on_body(None)
+        self._send_error(PayloadTooLarge.http_status, "", request.headers.get("origin"))
 
     def _send_error(self, status: int, reason: str, origin: str | None) -> None:
         self.connection.write(encode_error(status, reason, self._error_headers(origin)))

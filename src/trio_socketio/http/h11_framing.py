@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import Final
 
 import h11
 import trio
@@ -13,8 +12,6 @@ from trio_socketio.http.incoming_body import IncomingBody
 from trio_socketio.http.request import Headers, Request
 from trio_socketio.http.request_head import MAX_HEAD_BYTES, Head, check_head, read_head
 from trio_socketio.net.connection import Connection
-
-_NO_BODY: Final = IncomingBody(0, 0.0, 0.0)
 
 
 class H11Framing:
@@ -36,7 +33,7 @@ class H11Framing:
         self._connection = connection
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._timeout_s = timeout_s
-        self._body = _NO_BODY
+        self._body: IncomingBody | None = None  # the one that is being read
         self._chunks: ChunkFraming | None = None  # that of the current body, if it is chunked
         self.ahead_bytes = 0
 
@@ -80,22 +77,23 @@ class H11Framing:
         return head
 
     def begin_body(self, max_bytes: int) -> None:
-        self._body = IncomingBody(max_bytes, self._timeout_s, trio.current_time())
-        self._connection.set_deadline(self._body.deadline)
+        self._body = body = IncomingBody(max_bytes, self._timeout_s, trio.current_time())
+        self._connection.set_deadline(body.deadline)
         if self._h11.they_are_waiting_for_100_continue:  # HTTP-18; never with HTTP/1.0: HTTP-64
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             self._connection.write(self._h11.send(go_on) or b"")
 
     def read_on(self, on_whole: Callable[[bytes], None]) -> bool:
+        body = self._body
+        assert body is not None
         event = self._h11.next_event()  # knows where the body ends: HTTP-55, HTTP-56
         if type(event) is h11.Data:  # the same in whatever chunks it comes: HTTP-20
-            self._body.add(event.data)
-            self._connection.set_deadline(self._body.deadline)
+            body.add(event.data)
+            self._connection.set_deadline(body.deadline)
             return True
         if type(event) is not h11.EndOfMessage:
             return False
-        body, self._body = self._body, _NO_BODY
-        self._chunks = None
+        self._body = self._chunks = None
         self.ahead_bytes = len(self.held())
         self._connection.set_deadline(inf)
         on_whole(body.joined())
@@ -122,7 +120,7 @@ class H11Framing:
         parts = [h11_.send(response) or b""]
         if body and request.method != "HEAD":  # HTTP-17
             parts.append(h11_.send(h11.Data(data=body)) or b"")
-        parts.append(h11_.send(h11.EndOfMessage()) or b"")
+        h11_.send(h11.EndOfMessage())  # writes nothing, as the length was told
         # h11 is DONE if both sides keep the connection (HTTP-16, HTTP-59, HTTP-60).
         kept = not closes and h11_.our_state is h11.DONE
         if kept:

@@ -113,7 +113,7 @@ class Request:
         self.on_release: Callable[[], None] | None = None
         self.attached: Any
         if not target.startswith("/"):  # the absolute form, which clients of a proxy send
-            target = "/" + _AUTHORITY.sub("", target)
+            target = "/" + _AUTHORITY.sub("", target, count=1)
         self.path, _, self.query_text = target.partition("?")
         self.query = self.parse_query(self.query_text)
 
