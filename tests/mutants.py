@@ -119,7 +119,7 @@ TARGETS: Final = (
             "socketio/socket_life.py",
             "socketio/refusing.py",
         ),
-        ("tests/socketio/test_joining.py",),
+        ("tests/socketio/test_{module}.py", "tests/socketio/test_joining.py"),
         (
             "tests/socketio/test_connecting.py",
             "tests/socketio/test_middleware.py",
@@ -132,7 +132,9 @@ TARGETS: Final = (
             "tests/socketio/test_newcomers.py",
             "tests/socketio/test_outgoing_listeners.py",
             "tests/socketio/test_user_code.py",
+            "tests/socketio/test_failures.py",
             "tests/im/identity/test_gate.py",
+            "tests/im/identity/test_secrets.py",
             "tests/socketio/test_joining_model.py",
         ),
         at_most=150,

@@ -1,6 +1,7 @@
 """The rules of RFC 6455 for frames, one by one, whichever of the two readers sees the frame."""
 
 import struct
+from math import inf
 from typing import Final
 
 import pytest
@@ -101,6 +102,18 @@ def test_a_long_frame_without_a_mask_is_refused(size: int, may_be_compressed: bo
     check_refused(make_frame(TEXT, b"x" * size, masked=False), 1002, compressed=may_be_compressed)
 
 
+@pytest.mark.req("WSP-10")
+@pytest.mark.parametrize("size", [0, 125, 126, 65536])
+def test_a_frame_without_a_mask_is_refused_as_soon_as_it_is_whole(size: int) -> None:
+    check(
+        make_frame(BINARY, b"x" * size, masked=False),
+        compressed=False,
+        messages=[],
+        answer=closed(1002),
+        lost="transport error",
+    )
+
+
 @pytest.mark.req("WSP-11")
 @pytest.mark.parametrize("bits", range(1, 8))
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE])
@@ -134,6 +147,23 @@ def test_a_length_in_more_bytes_than_it_needs_is_refused(
 @pytest.mark.parametrize("size", [125, 126, 65535, 65536])
 def test_a_length_in_the_bytes_that_it_needs_is_taken(size: int, may_be_compressed: bool) -> None:
     check(make_frame(BINARY, b"x" * size), compressed=may_be_compressed, messages=[b"x" * size])
+
+
+@pytest.mark.parametrize("size", [5, 126, 65536])
+def test_a_header_that_is_cut_is_waited_for(size: int) -> None:
+    first, second = make_frame(BINARY, b"first"), make_frame(BINARY, b"x" * size)
+
+    async def main() -> None:
+        async with open_net() as net:
+            net.poller.turn_ends = inf
+            for cut in range(1, 15):
+                end = net.frames()
+                end.receiver.receive_data(first + second[:cut])
+                assert end.messages == [b"first"] + [b"x" * size] * (cut >= len(second))
+                end.receiver.receive_data(second[cut:] + WHOLE)
+                assert end.messages == [b"first", b"x" * size, "late"]
+
+    trio.run(main)
 
 
 # --- messages in fragments -----------------------------------------------------------------------

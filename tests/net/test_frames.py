@@ -1,7 +1,11 @@
 """What the frame receiver bounds, spreads and stops; the rules of frames are compared elsewhere."""
 
+import logging
 import struct
 import time
+import weakref
+from collections.abc import Callable
+from math import inf
 
 import pytest
 import trio
@@ -15,16 +19,16 @@ from trio.testing import trio_test
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.net.connection import READ_BYTES
 from trio_socketio.net.frames import (
-    MAX_FRAGMENTS,
     MESSAGES_PER_TURN,
     FrameReceiver,
     apply_mask,
     encode_frame,
     encode_frames,
 )
-from trio_socketio.protocol.connection import HELD, ON
+from trio_socketio.protocol.connection import HELD, ON, PAUSED, Reading
 
-CONTINUATION, TEXT, BINARY, PING, PONG = 0x0, 0x1, 0x2, 0x9, 0xA
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+PAUSE_S = 20
 TOO_BIG = b"\x88\x02" + struct.pack("!H", 1009)
 
 
@@ -61,12 +65,13 @@ class TestEncoding:
 
 class TestBounds:
     @pytest.mark.req("EIO4-46")
-    @pytest.mark.parametrize("size", [101, 126, 65536, 1 << 40, (1 << 64) - 1])
+    @pytest.mark.parametrize("size", [101, 125, 126, 65536, 1 << 40, (1 << 64) - 1])
     @pytest.mark.parametrize("opcode", [TEXT, BINARY])
     def test_a_frame_over_the_limit_is_refused_from_its_header(
-        self, opcode: int, size: int
+        self, opcode: int, size: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def main() -> None:
+            caplog.set_level(logging.DEBUG, "trio_socketio.net.frames")
             async with open_net() as net:
                 end = net.frames(max_bytes=100)
                 if size < 126:
@@ -75,23 +80,32 @@ class TestBounds:
                     length = b"\xfe" + struct.pack("!H", size)
                 else:
                     length = b"\xff" + struct.pack("!Q", size)
-                await end.peer.send(bytes((0x80 | opcode,)) + length)
+                await end.peer.send(bytes((0x80 | opcode,)) + length[:-1])
+                assert end.lost == []
+                await end.peer.send(length[-1:])
                 assert end.lost == ["transport error"]
                 assert end.peer.read_nowait() == TOO_BIG
                 assert end.peer.eof
                 assert end.messages == []
+                assert caplog.messages == ["closing a WebSocket of  with code 1009"]
 
         trio.run(main)
 
     @pytest.mark.req("EIO4-46")
-    @trio_test
-    async def test_the_limit_itself_is_accepted(self) -> None:
-        async with open_net() as net:
-            end = net.frames(max_bytes=100)
-            await end.peer.send(make_frame(TEXT, b"x" * 100) + make_frame(BINARY, b"y" * 100))
-            halves = make_frame(TEXT, b"z" * 50, fin=False) + make_frame(CONTINUATION, b"z" * 50)
-            await end.peer.send(halves + make_frame(TEXT, b"again"))
-            assert end.messages == ["x" * 100, b"y" * 100, "z" * 100, "again"]
+    @pytest.mark.parametrize("size", [100, 125, 126, 127, 65535, 65536])
+    def test_the_limit_itself_is_accepted(self, size: int) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames(max_bytes=size)
+                part, rest = b"z" * 50, b"z" * (size - 50)
+                await end.peer.send(make_frame(TEXT, b"x" * size) + make_frame(BINARY, b"y" * size))
+                await end.peer.send(
+                    make_frame(TEXT, part, fin=False) + make_frame(CONTINUATION, rest)
+                )
+                await end.peer.send(make_frame(TEXT, b"again"))
+                assert end.messages == ["x" * size, b"y" * size, "z" * size, "again"]
+
+        trio.run(main)
 
     @pytest.mark.req("EIO4-46")
     @trio_test
@@ -103,9 +117,10 @@ class TestBounds:
                 + make_frame(CONTINUATION, b"z" * 40, fin=False)
             )
             assert end.lost == []
-            await end.peer.send(make_frame(CONTINUATION, b"z", fin=False))
+            await end.peer.send(make_frame(CONTINUATION, b"z"))
             assert end.lost == ["transport error"]
             assert end.peer.read_nowait() == TOO_BIG
+            assert end.connection.traffic.packets_in == 0
 
     @pytest.mark.req("WSP-30")
     @trio_test
@@ -113,7 +128,7 @@ class TestBounds:
         async with open_net() as net:
             end = net.frames()
             await end.peer.send(make_frame(TEXT, b"", fin=False))
-            await end.peer.send(make_frame(CONTINUATION, b"", fin=False) * (MAX_FRAGMENTS - 1))
+            await end.peer.send(make_frame(CONTINUATION, b"", fin=False) * 1023)
             assert end.lost == []
             await end.peer.send(make_frame(CONTINUATION, b""))
             assert end.lost == ["transport error"]
@@ -124,9 +139,9 @@ class TestBounds:
         async with open_net() as net:
             end = net.frames()
             await end.peer.send(make_frame(TEXT, b"a", fin=False))
-            await end.peer.send(make_frame(CONTINUATION, b"b", fin=False) * (MAX_FRAGMENTS - 2))
+            await end.peer.send(make_frame(CONTINUATION, b"b", fin=False) * 1022)
             await end.peer.send(make_frame(CONTINUATION, b"c") + make_frame(TEXT, b"next"))
-            assert end.messages == ["a" + "b" * (MAX_FRAGMENTS - 2) + "c", "next"]
+            assert end.messages == ["a" + "b" * 1022 + "c", "next"]
 
     @trio_test
     async def test_what_comes_after_a_refusal_is_neither_kept_nor_handed_over(self) -> None:
@@ -201,20 +216,118 @@ class TestCounting:
             assert counted == [2, 2, 2, 2, 4, 6]
             assert len(end.messages) == 6
 
+    @pytest.mark.parametrize("payload", [b"", struct.pack("!H", 1000), b"\x03\xe8bye"])
+    def test_a_close_is_no_message(self, payload: bytes) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+                await end.peer.send(make_frame(TEXT, b"one") + make_frame(CLOSE, payload))
+                assert end.lost == ["transport close"]
+                assert end.connection.traffic.packets_in == 1
+
+        trio.run(main)
+
 
 class TestHolding:
+    @pytest.mark.parametrize("paused", [True, False])
+    def test_a_receiver_that_is_held_is_not_read(self, paused: bool) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+                if paused:
+                    end.receiver.pause(PAUSE_S)
+                else:
+                    end.receiver.hold()
+                await end.peer.send(make_frame(TEXT, b"held"))
+                readings = [end.connection.reading]
+                assert end.messages == []
+                end.receiver.resume()
+                await settle()
+                assert [*readings, end.connection.reading] == [PAUSED if paused else HELD, ON]
+                assert end.messages == ["held"]
+
+        trio.run(main)
+
     @trio_test
-    async def test_a_receiver_that_is_held_is_not_read(self) -> None:
+    async def test_bytes_that_come_all_the_same_are_kept(self) -> None:
+        """TLS hands over all records of a read."""
         async with open_net() as net:
             end = net.frames()
-            end.receiver.hold()
-            await end.peer.send(make_frame(TEXT, b"held"))
-            readings = [end.connection.reading]
+            end.receiver.pause(PAUSE_S)
+            for text in (b"one", b"two"):
+                end.receiver.receive_data(make_frame(TEXT, text))
+            await settle()
             assert end.messages == []
             end.receiver.resume()
+            end.receiver.resume()
+            readings = [end.connection.reading]  # what has come already is first
             await settle()
+            assert end.messages == ["one", "two"]
             assert [*readings, end.connection.reading] == [HELD, ON]
-            assert end.messages == ["held"]
+            assert net.poller.failures == 0
+
+    @pytest.mark.parametrize("reading", [PAUSED, HELD])
+    def test_no_message_is_handed_over_meanwhile(self, reading: Reading) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+
+                def stop() -> None:
+                    if reading is PAUSED:
+                        end.receiver.pause(PAUSE_S)
+                    else:
+                        end.receiver.hold()
+
+                stop_after(end, 1, stop)
+                await end.peer.send(make_frame(TEXT, b"x") * 3)
+                assert end.messages == ["x"]
+                end.receiver.resume()
+                stop()  # before the turn in which more would be handed over
+                await settle()
+                assert end.messages == ["x"]
+                assert end.connection.reading is reading
+                end.receiver.resume()
+                await settle()
+                assert end.messages == ["x"] * 3
+
+        trio.run(main)
+
+    @trio_test
+    async def test_a_pause_in_a_later_turn_of_a_read(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            stop_after(end, 100, lambda: end.receiver.pause(PAUSE_S))
+            await end.peer.send(make_frame(TEXT, b"x") * 200)
+            assert len(end.messages) == 100
+            readings = [end.connection.reading]
+            end.receiver.resume()
+            await settle()
+            assert len(end.messages) == 200
+            assert [*readings, end.connection.reading] == [PAUSED, ON]
+
+    @trio_test
+    async def test_a_pause_within_a_frame(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            frame = make_frame(TEXT, b"x" * 1000)
+            await end.peer.send(frame[:500])
+            end.receiver.pause(PAUSE_S)
+            end.receiver.resume()
+            await settle()
+            assert end.connection.reading is ON
+            await end.peer.send(frame[500:])
+            assert end.messages == ["x" * 1000]
+
+
+def stop_after(end: FrameEnd, count: int, stop: Callable[[], None]) -> None:
+    """Have the handler of so many texts stop the reading."""
+
+    def take(text: bytes) -> None:
+        end.messages.append(text.decode())
+        if len(end.messages) == count:
+            stop()
+
+    end.receiver.set_handlers(take, end.messages.append, end.lost.append)
 
 
 class TestIdle:
@@ -254,6 +367,7 @@ class TestSpreading:
             await settle()
             assert end.messages == [str(n) for n in range(5000)]
             assert max(turns) <= MESSAGES_PER_TURN
+            assert end.receiver._rest is None
             await end.peer.send(make_frame(TEXT, b"reading goes on"))
             assert end.messages[-1] == "reading goes on"
 
@@ -299,6 +413,38 @@ class TestSpreading:
             end = net.frames()
             await end.peer.send(make_frame(PING, b"z") * 3000)
             assert await end.peer.read() == encode_frame(0x8A, b"z") * 3000
+
+    @pytest.mark.parametrize(
+        "frames",
+        [
+            [make_frame(TEXT, b"x")] * 63 + [make_frame(TEXT, b"last")],
+            [make_frame(PING, b"x")] * 63 + [make_frame(TEXT, b"last")],
+            [make_frame(TEXT, b"", fin=False)]
+            + [make_frame(CONTINUATION, b"", fin=False)] * 62
+            + [make_frame(CONTINUATION, b"last")],
+        ],
+        ids=["messages", "pings", "fragments"],
+    )
+    def test_a_turn_has_64_frames(self, frames: list[bytes]) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+                net.poller.turn_ends = inf
+                end.receiver.receive_data(b"".join(frames) + make_frame(TEXT, b"next"))
+                assert end.messages[-1] == "last"
+                await settle()
+                assert end.messages[-2:] == ["last", "next"]
+
+        trio.run(main)
+
+    @trio_test
+    async def test_frames_wait_for_their_turn_behind_one_that_has_come_in_parts(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            frame = make_frame(TEXT, b"x" * 1000)
+            await end.peer.send(make_frame(TEXT, b"y") + frame[:500])
+            await end.peer.send(frame[500:] + make_frame(TEXT, b"z") * 100)
+            assert end.messages == ["y", "x" * 1000, *["z"] * 100]
 
     @trio_test
     async def test_others_are_not_kept_waiting_by_a_flood(self) -> None:
@@ -452,6 +598,63 @@ class TestEnding:
             await end.peer.send(make_frame(0x8, struct.pack("!H", 1001) + b"bye"))
             assert end.lost == ["transport close"]
             assert end.peer.read_nowait() == b"\x88\x02" + struct.pack("!H", 1001)
+
+    @pytest.mark.req("RUN-44")
+    @pytest.mark.parametrize("how", ["close", "sever", "the peer closes", "the peer is gone"])
+    def test_nothing_is_held_once_it_has_ended(self, how: str) -> None:
+        class Owner:
+            def take(self, _: bytes) -> None:
+                """Once there is a message."""
+
+            def lose(self, _: str) -> None:
+                """Once the connection is lost."""
+
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+                owner = Owner()
+                end.receiver.set_handlers(owner.take, owner.take, owner.lose)
+                held = weakref.ref(owner)
+                del owner
+                await end.peer.send(make_frame(TEXT, b"x" * 100)[:50])
+                assert held() is not None
+                assert end.receiver._rest is not None
+                if how == "close":
+                    end.receiver.close(1000)
+                elif how == "sever":
+                    end.receiver.sever(1012)
+                elif how == "the peer closes":
+                    await end.peer.send(b"x" * 56 + make_frame(CLOSE, b""))
+                else:
+                    end.peer.close()
+                    await settle()
+                assert held() is None
+                assert end.receiver._rest is None
+
+        trio.run(main)
+
+    @trio_test
+    async def test_what_has_ended_cannot_be_severed(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            end.connection.write(encode_frame(0x81, b"answer"))
+            end.receiver.close(1000)
+            assert end.receiver.sever(1012) == 0
+            assert await end.peer.read() == encode_frame(0x81, b"answer") + b"\x88\x02\x03\xe8"
+
+    @trio_test
+    async def test_nothing_is_handed_over_once_a_handler_has_lost_the_connection(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+
+            def take(text: bytes) -> None:
+                end.messages.append(text)
+                end.connection.lose("overload")
+
+            end.receiver.set_handlers(take, take, end.lost.append)
+            await end.peer.send(make_frame(TEXT, b"one") + make_frame(TEXT, b"two") * 2)
+            assert (end.messages, end.lost) == ([b"one"], ["overload"])
+            assert end.receiver._rest is None
 
     @trio_test
     async def test_handlers_that_fail_close_only_their_own(self) -> None:

@@ -104,6 +104,29 @@ async def test_a_predicate_gets_name_and_auth_and_decides(transport: str, kind: 
 
 
 @trio_test
+async def test_a_client_that_leaves_meanwhile_founds_nothing(transport: str) -> None:
+    server = Server()
+    asked, decide = trio.Event(), trio.Event()
+    later = Record()
+
+    async def accept(name: str, auth: dict[str, Any]) -> bool:
+        asked.set()
+        with trio.CancelScope(shield=True):
+            await decide.wait()
+        return True
+
+    server.of(accept).use(later.add)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0/room,")
+        await asked.wait()
+        await client.send("1/room,")
+        decide.set()
+        await until(lambda: server.statistics().joining == 0)
+        assert set(server.namespaces) == {"/"}
+    assert later.entries == []
+
+
+@trio_test
 async def test_static_names_come_first_then_parents_in_order(transport: str) -> None:
     server = Server()
     asked = Record()
@@ -169,12 +192,13 @@ async def test_who_raises_does_not_accept(
     async def fail_async(name: str, auth: dict[str, Any]) -> bool:
         return fail(name, auth)
 
-    server.of(fail if kind == "plain" else fail_async)
+    parent = server.of(fail if kind == "plain" else fail_async)
     server.of(ROOM)
     async with serving(server) as port, open_client(port, transport) as client:
         assert await refusal(client, "/x") == INVALID
         await client.connect("/room-1")
         assert server.statistics().handler_failures == 2
+    assert f"predicate {parent.name} failed for socket /x" in caplog.text
     assert "no database" in caplog.text
 
 

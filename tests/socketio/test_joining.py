@@ -1,5 +1,6 @@
 """The way into a namespace: steps, undos, observers, authentication by event, kicks."""
 
+import gc
 import json
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.socketio.in_process import FakeSession, join
+from tests.socketio.in_process import FakeParticipant, FakeSession, join
 from tests.socketio.serving import (
     Record,
     ask,
@@ -15,6 +16,7 @@ from tests.socketio.serving import (
     joined,
     open_client,
     send_batch,
+    send_unanswered,
     serving,
     the_socket,
     until,
@@ -35,6 +37,7 @@ from trio_socketio import (
     Socket,
 )
 from trio_socketio.protocol.joining import State
+from trio_socketio.socketio.revisions import REVISION_4, REVISION_5, Revision
 from trio_socketio.socketio.steps import Awaited, Step
 
 
@@ -143,6 +146,23 @@ async def test_a_step_of_every_namespace_is_one_of_those_that_come_later() -> No
     assert seen == ["/there", "/later", "/"]
 
 
+@pytest.mark.req("JOIN-01")
+@trio_test
+async def test_a_step_finds_the_joining_in_its_stage() -> None:
+    server, _ = watched_server()
+    seen: list[State] = []
+
+    def note(_: object) -> None:
+        (joining,) = server.of("/")._joinings
+        seen.append(joining.state)
+
+    stages = [State.AUTHENTICATING, State.MIDDLEWARE, State.SEAT]
+    for stage in stages:
+        add_step(server, stage, note)
+    join(server.of("/"), FakeSession())
+    assert seen == stages
+
+
 def test_only_some_stages_have_steps() -> None:
     with pytest.raises(LocalProtocolError, match="SEARCHING"):
         Step(State.SEARCHING, print)
@@ -198,6 +218,45 @@ async def test_an_id_that_no_user_can_have_is_refused(name: Any) -> None:
         with pytest.raises(AssertionError, match="the id of a user"):
             await client.connect("/", {"name": name})
     assert watcher.kinds == ["refused"]
+
+
+@pytest.mark.req("JOIN-09")
+def test_only_a_client_that_is_joining_a_namespace_can_be_identified() -> None:
+    server = Server()
+    participant: Any = FakeParticipant(server.of("/")._owner, FakeSession())
+    searching = Joining(participant, "/", {})
+    with pytest.raises(LocalProtocolError, match="<Joining of /, SEARCHING> cannot be identified"):
+        searching.identify("ann")
+    joined = join(server.of("/"), FakeSession())
+    with pytest.raises(LocalProtocolError, match="<Joining of /, JOINED> cannot be identified"):
+        joined.identify("ann")
+    assert joined.socket is not None
+    assert joined.socket.user is None
+
+
+@pytest.mark.parametrize("revision", [REVISION_4, REVISION_5])
+def test_a_pid_is_the_programs_own_where_no_session_is_kept(revision: Revision) -> None:
+    auth = {"pid": "x" * 20, "offset": "y"}
+    joining = join(Server().of("/"), FakeSession(), dict(auth), revision)
+    assert joining.auth == auth
+
+
+@pytest.mark.req("RECOVER-07")
+@trio_test
+async def test_clients_that_cannot_recover_keep_their_pid() -> None:
+    server = Server(ServerOptions(state_recovery=True))
+    auths: list[Any] = []
+
+    @server.use
+    def refuse(socket: Socket) -> None:
+        auths.append(socket.handshake.auth)
+        raise ConnectRefused("no")
+
+    async with serving(server):
+        join(server.of("/"), FakeSession(), {"pid": "x" * 20}, REVISION_4)
+        join(server.of("/"), FakeSession(), {"pid": "x" * 20})
+        await until(lambda: len(auths) == 2)
+    assert auths == [{"pid": "x" * 20}, {}]
 
 
 # --- undos ---------------------------------------------------------------------------------------
@@ -338,8 +397,10 @@ async def test_undos_run_backwards_and_a_failing_one_stops_no_other(
         await client.send("0")
         await client.receive()
         assert undone == [2, 1, 0]
+        join(server.of("/"), FakeSession())
+        assert undone == [2, 1, 0] * 2  # here and now, without a task
     assert "an undo of joining failed for socket /" in caplog.text
-    assert server.statistics().handler_failures == 1
+    assert server.statistics().handler_failures == 2
 
 
 @pytest.mark.req("JOIN-12")
@@ -393,9 +454,9 @@ async def test_a_step_that_takes_too_long_refuses(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.req("JOIN-13")
-@pytest.mark.parametrize("is_predicate", [False, True])
+@pytest.mark.parametrize("kind", ["step", "predicate", "goes on"])
 @trio_test
-async def test_a_step_that_cannot_be_cancelled_refuses_when_it_ends(is_predicate: bool) -> None:
+async def test_a_step_that_cannot_be_cancelled_refuses_when_it_ends(kind: str) -> None:
     server, watcher = watched_server(options=ServerOptions(hook_timeout_s=0.05))
     later: list[object] = []
 
@@ -404,13 +465,15 @@ async def test_a_step_that_cannot_be_cancelled_refuses_when_it_ends(is_predicate
             await trio.sleep(0.15)
         return True
 
-    if is_predicate:
+    if kind == "predicate":
         server.of(take_time).use(later.append)
-    else:
+    elif kind == "step":
         add_step(server, State.AUTHENTICATING, take_time)
-        server.use(later.append)
+    else:
+        add_step(server, State.AUTHENTICATING, lambda _: Awaited(take_time, ()))
+    server.use(later.append)
     async with serving(server) as port, open_client(port) as client:
-        await client.send("0/child," if is_predicate else "0")
+        await client.send("0/child," if kind == "predicate" else "0")
         assert (await client.receive())[0].endswith('{"message":"Timed out"}')
     assert later == []
     assert watcher.kinds == ["refused"]
@@ -428,6 +491,129 @@ async def test_every_step_has_its_own_time() -> None:
         add_step(server, State.SEAT, take_time, timeout_s=0.25)
     async with serving(server) as port, joined(port, "websocket") as (client, _):
         assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("CODE-02")
+@trio_test
+async def test_what_a_step_raises_while_it_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, watcher = watched_server()
+    began = trio.Event()
+
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("while cancelled")
+
+    @server.use
+    async def wait(_: Socket) -> None:
+        began.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(trio.sleep_forever)
+
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+        await began.wait()
+        await client.send("1")
+        await until(lambda: server.statistics().joining == 0)
+        assert server.statistics().handler_failures == 1
+    assert "middleware of /" in caplog.text
+    assert "while cancelled" in caplog.text
+    assert watcher.told == [("abandoned", "/")]
+
+
+# --- the end of the client, or of the server -----------------------------------------------------
+
+
+@pytest.mark.req("JOIN-02")
+@pytest.mark.parametrize("is_async", [False, True])
+@trio_test
+async def test_a_step_may_close_the_session(is_async: bool) -> None:
+    server, watcher = watched_server()
+    sockets: list[Socket] = []
+    later: list[object] = []
+
+    def close(socket: Socket) -> None:
+        sockets.append(socket)
+        socket.session.close("by a step")
+
+    async def close_later(socket: Socket) -> None:
+        await trio.lowlevel.checkpoint()
+        close(socket)
+
+    server.use(close_later if is_async else close)
+    server.use(later.append)
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+        await check_closed(client)
+        await until(lambda: server.statistics().joining == 0)
+        with pytest.raises(SessionClosed, match="by a step"):
+            await sockets[0].emit_with_ack("late")
+    assert later == []
+    assert watcher.told == [("abandoned", "/")]
+
+
+@pytest.mark.req("JOIN-02")
+def test_nobody_begins_an_async_step_once_the_server_has_stopped() -> None:
+    server, watcher = watched_server()
+    claims = Claims(is_async=False)
+    add_step(server, State.AUTHENTICATING, claims)
+    server.use(wait_forever)
+    joining = join(server.of("/"), FakeSession())
+    assert joining.state is State.ABANDONED
+    assert joining.socket is not None
+    assert joining.socket._membership.reason == "server shutting down"
+    assert server.of("/")._joinings == {}
+    assert watcher.told == [("abandoned", "/")]
+    assert (claims.made, claims.undone) == (1, 1)
+
+
+def count_joinings() -> int:
+    """How many there are in memory."""
+    return sum(type(one) is Joining for one in gc.get_objects())
+
+
+@pytest.mark.req("RUN-44")
+@trio_test
+async def test_joinings_that_are_over_leave_no_garbage() -> None:
+    server, watcher = watched_server()
+    seen: list[str] = []
+
+    async def wait(end: str) -> None:
+        with trio.move_on_after(0.01 if end.endswith("later") else 10):
+            await trio.sleep_forever()
+        if end == "refused later":
+            raise ConnectRefused("no")
+
+    def decide(joining: Joining) -> Awaited | None:
+        end = joining.auth["end"]
+        joining.undo(lambda: seen.append(joining.name))
+        if end == "refused":
+            raise ConnectRefused("no")
+        return None if end == "joined" else Awaited(wait, (end,))
+
+    add_step(server, State.AUTHENTICATING, decide)
+    gc.disable()
+    try:
+        before = count_joinings()
+        join(server.of("/"), FakeSession(), {"end": "left"})  # the server does not serve yet
+        async with serving(server) as port:
+            for end in ("joined", "joined later", "refused", "refused later", "left"):
+                async with open_client(port) as client:
+                    watcher.told.clear()
+                    await client.send("0" + json.dumps({"end": end}))
+                    if end == "left":
+                        await until(lambda: server.statistics().joining == 1)
+                        await client.send("1")
+                    await until(lambda: len(watcher.told) == 1)
+                    assert end.startswith(watcher.kinds[0]) or watcher.kinds == ["abandoned"]
+            await until(lambda: server.statistics().joining == 0)
+            assert count_joinings() == before
+    finally:
+        gc.enable()
 
 
 # --- kicks ---------------------------------------------------------------------------------------
@@ -552,7 +738,9 @@ async def test_a_hook_of_a_room_may_put_the_socket_out(transport: str) -> None:
 @pytest.mark.req("JOIN-15")
 @pytest.mark.parametrize("is_async", [False, True])
 @trio_test
-async def test_an_adapter_that_fails_leaves_no_client_pending(is_async: bool) -> None:
+async def test_an_adapter_that_fails_leaves_no_client_pending(
+    is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     class Failing(Adapter):
         def add(self, socket: Socket, room: str) -> None:
             raise RuntimeError("no such room")
@@ -573,6 +761,7 @@ async def test_an_adapter_that_fails_leaves_no_client_pending(is_async: bool) ->
         assert not server.of("/").sockets
         assert server.statistics().joining == 0
         assert await ask(client, "ping", namespace="/other") == ["pong"]
+    assert "the adapter failed for socket" in caplog.text
 
 
 # --- observers -----------------------------------------------------------------------------------
@@ -764,6 +953,52 @@ async def test_a_step_may_ask_an_accepted_client(transport: str) -> None:
         assert the_socket(server).user == "ann"
 
 
+@pytest.mark.req("JOIN-20")
+@trio_test
+async def test_an_accepted_client_may_answer_in_binary(transport: str) -> None:
+    server = Server()
+
+    async def challenge(joining: Joining) -> None:
+        joining.accept("auth", 5)
+        assert joining.socket is not None
+        joining.identify((await joining.socket.emit_with_ack("who", timeout_s=3)).decode())
+
+    add_step(server, State.AUTHENTICATING, challenge)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        assert (await client.receive())[0] == '20["who"]'
+        await client.send('61-0[{"_placeholder":true,"num":0}]', b"ann")
+        await until(lambda: len(server.of("/").sockets) == 1)
+        assert the_socket(server).user == "ann"
+
+
+@pytest.mark.req("JOIN-22")
+@trio_test
+async def test_binary_events_wait_behind_credentials_too(transport: str) -> None:
+    door = Door()
+    door.decide = trio.Event()
+    server, _ = guarded_server(door)
+    server.on("file")(lambda _, data: data == b"bytes")
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await client.emit("auth", {"name": "ann"})
+        await client.send('51-7["file",{"_placeholder":true,"num":0}]', b"bytes")
+        await until(lambda: server.statistics().input_held > 0)
+        door.decide.set()
+        assert await client.receive() == ("37[true]", [])
+
+
+@pytest.mark.req("SIO5-13")
+@trio_test
+async def test_a_connect_error_of_an_accepted_client_closes(transport: str) -> None:
+    server, watcher = guarded_server(Door())
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await send_unanswered(client, '4{"message":"no"}')
+        await check_closed(client)
+        await until(lambda: watcher.told == [("abandoned", "/")])
+
+
 @pytest.mark.req("JOIN-21", "JOIN-40")
 @trio_test
 async def test_events_before_credentials_are_refused(transport: str) -> None:
@@ -874,6 +1109,31 @@ async def test_a_flood_behind_credentials_stops_the_reading(transport: str) -> N
             await until(lambda: session.paused)
             door.decide.set()
         assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-26")
+@trio_test
+async def test_reading_goes_on_when_no_credentials_hold_too_much() -> None:
+    door = Door()
+    door.decide = trio.Event()
+    server, _ = guarded_server(door, "/slow")
+    server.options = ServerOptions(handler_queue=8)
+    server.of("/slow").use(wait_forever)
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0/slow,")
+        await client.connect()
+        (joining,) = server.of("/")._joinings
+        assert joining.socket is not None
+        session, participant = joining.socket.session, joining.socket._participant
+        session.pause_reading()
+        participant.queue_eased()  # as if in another namespace
+        paused = [session.paused]
+        await send_batch(client, ['2["auth",{"name":"ann"}]', *['2["ping"]'] * 8])
+        await until(lambda: session.paused)
+        participant.queue_eased()
+        assert [*paused, session.paused] == [False, True]
+        door.decide.set()
+        await until(lambda: not session.paused)
 
 
 @pytest.mark.req("JOIN-19")
@@ -1048,6 +1308,7 @@ async def test_the_start_of_an_adapter_has_a_time(caplog: pytest.LogCaptureFixtu
         await client.send("0/late,")
         assert (await client.receive())[0].startswith("4/late,")
         await until(lambda: adapter.told == ["begins", "cancelled"])
+        assert set(caplog.messages) == {"the start of the adapter failed for socket /late"}
     with (
         trio.fail_after(4),
         pytest.raises(TimeoutError, match=r"/late did not start within 0\.1 s"),

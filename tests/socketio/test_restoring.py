@@ -155,6 +155,11 @@ async def test_a_session_that_cannot_be_restored_begins_anew(
 @trio_test
 async def test_a_store_that_does_not_answer_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
     server, adapter = faulty_server(hook_timeout_s=0.05)
+
+    async def let_in(_: Joining) -> None:
+        await trio.lowlevel.checkpoint()
+
+    server.add_steps([Step(State.SEAT, let_in)])
     async with serving(server) as port:
         client = await lose_one(server, port)
         adapter.before = trio.Event()

@@ -34,7 +34,7 @@ _CLOSE: Final = 0x88
 _PONG: Final = 0x8A
 _UNUSUAL: Final = -1  # stands for the first byte of a frame whose length only wsproto may judge
 _USUAL_CLOSES: Final = {
-    b"": CloseReason.NORMAL_CLOSURE,  # answers a close without a code
+    b"": CloseReason.NORMAL_CLOSURE,  # answers a close without a code: WSP-24
     (1000).to_bytes(2): CloseReason.NORMAL_CLOSURE,
     (1001).to_bytes(2): CloseReason.GOING_AWAY,
 }
@@ -97,11 +97,9 @@ class OpenMessage:
         return self._bytes
 
     def join(self) -> bytes:
-        """Return the whole message, and forget it."""
-        message = b"".join(self._parts)
-        self._parts.clear()
-        self.fragments = self._bytes = 0
-        return message
+        """Return the whole message, to be handed over now."""
+        self.fragments = 0
+        return b"".join(self._parts)
 
 
 class FrameReceiver:
@@ -164,7 +162,7 @@ class FrameReceiver:
 
     def receive_more(self) -> None:
         rest = self._rest
-        if rest is not None and len(rest) >= self._need and not self._stopped:
+        if rest is not None and not self._stopped:
             self._rest = None
             self._cut(bytes(rest))
 
@@ -195,7 +193,6 @@ class FrameReceiver:
         if self._on_lost is None:
             return
         self._stopped = False
-        self._need = 0
         if self._rest is None:
             self._connection.resume_reading()
         else:
@@ -259,7 +256,6 @@ class FrameReceiver:
                 # after each message costs a tenth of a small message.
                 if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
                     self._held = True
-                    self._need = 0
                     self._rest = bytearray(data[at:])
                     self._connection.hold_reading()
                     self._connection.call_again()
@@ -298,15 +294,8 @@ class FrameReceiver:
                     on_text(payload)
                 elif first == BINARY and self._open is None:
                     self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
-                elif (
-                    first == _CLOSE
-                    and length <= 2
-                    and self._open is None
-                    and (
-                        code := _USUAL_CLOSES.get(
-                            apply_mask(data[start:end], data[start - 4 : start])
-                        )
-                    )
+                elif first == _CLOSE and (
+                    code := _USUAL_CLOSES.get(apply_mask(data[start:end], data[start - 4 : start]))
                 ):
                     messages += 1
                     self._end(code, "transport close", heard_all=True)
@@ -345,10 +334,8 @@ class FrameReceiver:
             for received in message.wsproto.received_frames():
                 payload = received.payload
                 if isinstance(payload, tuple):
-                    code = payload[0]
-                    no_code = code == CloseReason.NO_STATUS_RCVD
-                    answer = CloseReason.NORMAL_CLOSURE if no_code else code  # WSP-24
-                    self._end(answer, "transport close", heard_all=True)  # WSP-23
+                    # WSP-23. It has a code: one without is among the usual ones.
+                    self._end(payload[0], "transport close", heard_all=True)
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
@@ -384,7 +371,6 @@ class FrameReceiver:
         self._end(code, "transport error")
 
     def _end(self, code: int, reason: str, *, heard_all: bool = False) -> None:
-        self._rest = None
         self._send_close(code)
         self._connection.finish(heard_all=heard_all)
         self._lose(reason)
@@ -393,9 +379,8 @@ class FrameReceiver:
         self._connection.write_apart(encode_frame(_CLOSE, code.to_bytes(2, "big")))
 
     def _lose(self, reason: str) -> None:
-        self._stopped = True
-        on_lost, self._on_lost = self._on_lost, None
-        self._on_text = self._on_binary = _ignore  # RUN-44
+        on_lost = self._on_lost
+        self._fall_silent()
         if on_lost is not None:
             on_lost(reason)
 

@@ -276,6 +276,7 @@ class Workers:
                 raise disown(error, handler or "an async function") from error
             except BaseException:
                 self.end_step(perf_counter())
+                value = None  # RUN-44: the traceback of what was thrown refers to this frame
                 raise
             self.end_step(perf_counter())
 

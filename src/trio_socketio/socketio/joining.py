@@ -313,10 +313,9 @@ class Joining:
         self._at = f"recovery in {self.name}"
         timeout_s = self._participant.host.options.engine.hook_timeout_s
         store = namespace.adapter
-        question = (store, recovery, lost, timeout_s)
-        session: SavedSession | None
+        asked = (store, recovery, lost, timeout_s)
         try:
-            session = yield Awaited(restore_session, question, timeout_s + UNDO_S)
+            session: SavedSession | None = yield Awaited(restore_session, asked, timeout_s + UNDO_S)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -354,11 +353,10 @@ class Joining:
         """Run the stages until something has to be awaited. Returns that, or None at their end."""
         try:
             return resume()
-        except StopIteration:
-            return None
         except BaseException as error:
-            self._fail(error)
-            error.__traceback__ = None  # RUN-44: its frames refer to it, and to us
+            if not isinstance(error, StopIteration):
+                self._fail(error)
+                error.__traceback__ = None  # RUN-44: its frames refer to it, and to us
             return None
 
     async def _run(self, awaited: Awaited | None) -> None:
@@ -375,19 +373,21 @@ class Joining:
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
-        timeout_s = awaited.timeout_s or self._participant.host.options.engine.hook_timeout_s
+        host = self._participant.host
+        timeout_s = awaited.timeout_s or host.options.engine.hook_timeout_s
         scope.deadline = trio.current_time() + timeout_s  # JOIN-13: each step has its own
         try:
-            result = await self._participant.host.workers.call_async(
-                awaited.function, *awaited.arguments
-            )
+            result = await host.workers.call_async(awaited.function, *awaited.arguments)
         except BaseException as error:
             failure, unwinding = split_failure(error)
-            if unwinding is not None:
-                if failure is not None:
-                    self._log(failure)
+            if unwinding is None:
+                return self._resume(partial(self._stages.throw, error))
+            if failure is not None:
+                self._log(failure)
+            try:
                 raise unwinding from None
-            return self._resume(partial(self._stages.throw, error))
+            finally:
+                del unwinding  # RUN-44: its traceback refers to this frame
         return self._resume(partial(self._stages.send, result))
 
     def _fail(self, error: BaseException) -> None:

@@ -164,8 +164,9 @@ def _turn_accepted_away(
     told = describe_refusal(error, errcode)  # JOIN-23
     try:
         credentials.answer(told)
-    except LocalProtocolError as fault:  # the message cannot be sent
+        socket.emit(ERROR_EVENT, told)
+    except LocalProtocolError as fault:  # its message or data cannot be sent
         socket.namespace._workers.log_failure("refusing a client", socket.public_id, fault)
-        told["errmsg"] = "Internal server error"
+        told = {"errcode": errcode, "errmsg": "Internal server error"}
         credentials.answer(told)
-    socket.emit(ERROR_EVENT, told)
+        socket.emit(ERROR_EVENT, told)
