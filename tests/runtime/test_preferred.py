@@ -490,6 +490,53 @@ class TestClosed:
                 await settle()
             assert released == [100]
 
+    @pytest.mark.req("RUN-58")
+    @trio_test
+    async def test_who_waits_late_waits_for_the_last_of_them_too(self, clock: Clock) -> None:
+        poller = EpollPoller()
+
+        def end() -> None:
+            clock.now += 1.1 * TURN_S
+
+        async with open_net(poller) as net, trio.open_nursery() as nursery:
+            ends: list[Connection] = []
+            for _ in range(20):
+                received = Recorder()
+                received.on_lost = lambda: net.poller.defer(end)
+                connection, _, peer = net.connect(received, preferred=True)
+                ends.append(connection)
+                peer.close()
+
+            async def look() -> None:
+                while not poller._newcomers.closed:
+                    await trio.lowlevel.checkpoint()
+                while poller._newcomers.closed:
+                    await trio.lowlevel.checkpoint()
+                # The last one has had its turn, and what it has left for later is still to come.
+                await poller.wait_ends()
+                assert all(one.fileno() == -1 for one in ends)
+
+            nursery.start_soon(look)
+            await settle()
+
+    @pytest.mark.req("RUN-55")
+    @trio_test
+    async def test_the_others_are_called_once_in_a_round(self, clock: Clock) -> None:
+        """The kernel reports them again with each further batch of those that are put off."""
+        async with open_net(EpollPoller()) as net:
+            read: list[bytes] = []
+            for _ in range(10):
+                received = Recorder(read.append)
+                _, _, peer = net.connect(received, preferred=True)
+                peer.send_nowait(bytes(100_000))  # more than one read takes
+            for _ in range(3 * BATCH):
+                received = Recorder()
+                received.on_lost = lambda: read.append(b"lost")
+                net.connect(received, preferred=True)[2].close()
+            await settle()
+            assert b"lost" not in read[:10]
+            assert b"lost" in read[10:20]
+
     @trio_test
     async def test_a_peer_that_closes_while_reading_is_held_keeps_nobody_busy(self) -> None:
         async with open_net(EpollPoller()) as net:

@@ -54,6 +54,7 @@ class EpollPoller(Poller):
         self._epoll.register(newcomers.fileno(), READ)
         self._asked: dict[int, int] = {}  # the events of those that are not watched for READ alone
         self._round_began = 0.0
+        self._puts_off = False  # until the last end that was put off is over
         self._waiting_ends = trio.lowlevel.ParkingLot()
 
     def register(self, connection: Pollable, *, preferred: bool = False) -> None:
@@ -136,11 +137,12 @@ class EpollPoller(Poller):
             await self._finish_turn()  # their output leaves before anything else is read
             if newcomers.are_ready:  # RUN-47
                 await self._read_newcomers()
-                if self._waiting_ends and not newcomers.closed:
+                if self._puts_off and not newcomers.closed:
+                    self._puts_off = False
                     self._waiting_ends.unpark_all()
 
     async def wait_ends(self) -> None:
-        while self._newcomers.closed:
+        while self._puts_off:
             await self._waiting_ends.park()
 
     async def read_ready(self) -> None:
@@ -163,13 +165,15 @@ class EpollPoller(Poller):
         If there are hardly any others, it goes on with those that stand behind.
         """
         ends = perf_counter() + _PUT_OFF_S
-        others: _Ready = []
+        others: dict[Pollable | _Newcomers, int] = {}  # none twice: they are reported again
         while True:
-            for entry in batch:
-                if not entry[1] & _CLOSED or not self._put_off(*entry):
-                    others.append(entry)
+            others |= {
+                connection: events
+                for connection, events in batch
+                if not events & _CLOSED or not self._put_off(connection, events)
+            }
             if len(batch) < BATCH or len(others) > _CROWD or perf_counter() > ends:
-                return others
+                return list(others.items())
             batch = self._take(BATCH)
 
     def _put_off(self, connection: "Pollable | _Newcomers", events: int) -> bool:
@@ -183,7 +187,7 @@ class EpollPoller(Poller):
         except OSError:
             return False
         newcomers.closed.append((connection, events))
-        newcomers.are_ready = True
+        newcomers.are_ready = self._puts_off = True
         del self._connections[number]
         self._epoll.unregister(number)
         return True
