@@ -180,23 +180,25 @@ async def test_a_reload_changes_what_clients_may_do_who_are_there() -> None:
         ({"claim": "im"}, {"events": ("slow",)}, 0),
         ({"events": ("slow", "late")}, {"rates": Rates(user=Rate(per_s=0.1, burst=2))}, 2),
         ({"events": ("slow",)}, {}, 3),
+        ({"events": ("slow",)}, None, 3),
         ({}, {"events": ("slow",)}, 3),  # nothing guards them, so they stay free
     ],
-    ids=["forbidden", "rated", "free", "free before"],
+    ids=["forbidden", "rated", "free", "without rules", "free before"],
 )
 @trio_test
 async def test_events_that_wait_are_judged_by_the_rules_that_hold_then(
     before: dict[str, Any],
-    after: dict[str, Any],
+    after: dict[str, Any] | None,
     handled: int,
     *,
     leaves: bool,
 ) -> None:
     async with ruled(**before) as (world, rules):
-        done, go = list[str](), trio.Event()
+        done, begun, go = list[str](), trio.Event(), trio.Event()
 
         @world.chat.on("slow")
         async def slow(_: Socket) -> None:
+            begun.set()
             await go.wait()
 
         @world.chat.on("late")
@@ -206,8 +208,9 @@ async def test_events_that_wait_are_judged_by_the_rules_that_hold_then(
         async with world.client() as client:
             ann = world.socket()
             await send_batch(client, ['2/chat,["slow"]', *['2/chat,["late"]'] * 3])
-            await until(lambda: ann._open_events().pending == 4)
-            rules.apply(RulesOptions(namespaces=(NamespaceRules(name="/chat", **after),)))
+            await until(lambda: begun.is_set() and ann._open_events().pending == 4)
+            ruled_then = () if after is None else (NamespaceRules(name="/chat", **after),)
+            rules.apply(RulesOptions(namespaces=ruled_then))
             if leaves:
                 await client.send("1/chat,")
                 await until(lambda: not ann.connected)
