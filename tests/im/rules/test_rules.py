@@ -230,6 +230,10 @@ async def test_a_reload_reads_no_token_again_that_says_the_same(
             rules.apply(RulesOptions(namespaces=(NamespaceRules(name="/chat", claim=claim),)))
             assert await ask(client, "echo") == "[]"
         assert read == ["im", "other"]
+        world.claims = {"ann": {"other": {"events": []}}}  # not read before the rules change again
+        other = NamespaceRules(name="/chat", claim="other")
+        rules.apply(RulesOptions(namespaces=(other,), user=Rate(per_s=9.0)))
+        assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
         rules.apply(RulesOptions())
         assert not rules.allowances.known
 

@@ -154,7 +154,11 @@ class Allowances:
             known = self.known.get(socket)
             if known is None or known.policy is policy:
                 continue
-            if policy is not None and policy.rules.claim == known.policy.rules.claim:
+            if (
+                policy is not None
+                and policy.rules.claim == known.policy.rules.claim
+                and known.bearer.identity is known.identity
+            ):
                 self.known[socket] = Allowance(policy, known.bearer, known.grant)
             else:
                 del self.known[socket]

@@ -4,7 +4,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.im.rules import denial
-from trio_socketio.im.rules.charges import common_charges, deny, draws_of, own_charges, who_pays
+from trio_socketio.im.rules.charges import (
+    charges_of,
+    common_charges,
+    deny,
+    draws_of,
+    own_charges,
+    who_pays,
+)
 from trio_socketio.im.rules.denial import Denied, show
 from trio_socketio.socketio.handlers import Deputy, Handler
 
@@ -80,19 +87,19 @@ class Judge:
         if not allowed:
             message = f"you may not send the event {show(event)} in {socket.namespace.name}"
             return authority.refusals.note(socket, Denied(denial.EVENT, message, None))
-        own = own_charges(event, self._rates, socket)
-        common = common_charges(policy, event, grant, socket)
-        charges, who = own + common, who_pays(socket)
+        who = who_pays(socket)
         if event not in allowance.draws:
-            if allowance.common is None:
-                allowance.common = draws_of(common, who)
             draws = allowance.common
-            if own:
-                draws = draws_of(own, who) + draws
+            if draws is None:
+                draws = draws_of(common_charges(policy, event, grant, socket), who)
+                allowance.common = draws
+            if self._rates:
+                draws = draws_of(own_charges(event, self._rates, socket), who) + draws
             if self._remembers:
                 allowance.keep(event, draws)
             if authority.meter.draw(draws):
                 return None
+        charges = charges_of(policy, event, self._rates, grant, socket)
         shortage = authority.meter.make(who, charges)
         return None if shortage is None else authority.refusals.note(socket, deny(*shortage))
 
