@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import trio
 from tests.im.identity.identified import ANN, OK, identified, jwt_options
 from tests.im.identity.tokens import token
+from tests.socketio.serving import send_batch, the_socket, until
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
+from trio_socketio import Socket
 from trio_socketio.im.rules.options import LoginRate, NamespaceRules, RulesOptions
 from trio_socketio.im.rules.service import Rules
 
@@ -57,3 +60,71 @@ async def test_a_client_may_do_what_its_latest_token_says(tmp_path: Path) -> Non
             assert await client.receive_event("/chat") == ["auth/reply", OK]
             name, _ = await say(client)
             assert name == "logic/error"
+
+
+@pytest.mark.req("RULE-25", "IDENT-94")
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(
+    ("events", "claim", "handled"),
+    [(None, ["slow"], []), ((), ["slow", "late"], ["late"])],
+    ids=["forbidden", "allowed"],
+)
+@trio_test
+async def test_events_that_wait_when_their_client_leaves_are_judged_by_its_token(
+    tmp_path: Path,
+    events: tuple[str, ...] | None,
+    claim: list[str],
+    handled: list[str],
+    *,
+    waits: bool,
+) -> None:
+    async with identified(jwt=jwt_options(tmp_path, claims=("im",))) as world:
+        done, go = list[str](), trio.Event()
+        chat = world.server.of("/chat")
+
+        @chat.on("slow")
+        async def slow(_: Socket) -> None:
+            await go.wait()
+
+        @chat.on("late")
+        async def late(socket: Socket) -> None:
+            assert not socket.connected
+            done.append("late")
+
+        @chat.on("disconnect")
+        async def disconnect(_: Socket, __: str) -> None:
+            done.append("disconnect")
+
+        ruled = NamespaceRules(name="/chat", events=events, claim="im")
+        Rules(world.server, RulesOptions(namespaces=(ruled,)), world.service.client_of)
+        async with world.client() as client:
+            im = {"events": claim}
+            await client.connect("/chat", {"token": token(sub="ann", im=im)})
+            sent = ['2/chat,["slow"]'] if waits else []  # else nothing of the client was judged yet
+            await send_batch(client, [*sent, '2/chat,["late"]', "1/chat,"])
+            await until(lambda: not chat.sockets)
+            go.set()
+            await until(lambda: "disconnect" in done)
+        assert done == [*handled, "disconnect"]
+
+
+@pytest.mark.req("IDENT-94")
+@trio_test
+async def test_the_token_of_a_client_that_has_left_is_kept_with_its_socket_alone() -> None:
+    async with identified() as world:
+        async with world.client() as client:
+            await client.connect("/chat", {"token": ANN})
+            socket = the_socket(world.server, "/chat")
+            there = world.service.client_of(socket)
+            assert there is not None
+            identity = there.identity
+            del there
+        await until(lambda: not world.server.of("/chat").sockets)
+        left = world.service.client_of(socket)
+        assert left is not None
+        assert left.identity is identity
+        assert world.service.identity_of(socket) is None
+        kept = world.service._clients._at_work
+        assert len(kept) == 1
+        del socket
+        await until(lambda: not kept)

@@ -16,6 +16,7 @@ from trio_socketio import Server, Socket
 from trio_socketio.errors import EventRefused
 from trio_socketio.im.rules.allowances import MAX_EVENTS
 from trio_socketio.im.rules.grants import Claims
+from trio_socketio.im.rules.guarding import GuardedHandler
 from trio_socketio.im.rules.options import EventRate, NamespaceRules, Rate, Rates, RulesOptions
 from trio_socketio.im.rules.service import Rules
 from trio_socketio.protocol.joining import State
@@ -133,36 +134,75 @@ def times(per_s: float, burst: int | None) -> tuple[float, float]:
 class Client:
     """Who a client is, as its last token says."""
 
-    def __init__(self, claims: Claims) -> None:
-        self.identity = Token(claims)
+    def __init__(self, token: Token) -> None:
+        self.identity = token
+
+
+@dataclass
+class Waiting:
+    """An event that waits for its handler, which was looked up when it came."""
+
+    socket: Socket
+    event: str
+    handler: Handler | None
+    arguments: list[int]
 
 
 class World:
-    """The rules beside the model. Its sockets are those that are there, and some that have left."""
+    """The rules beside the model. Its sockets are those that are there, and some that have left.
+
+    Of a client that has left, nothing but its last token is known: as with the service that finds
+    out who clients are, another object has that.
+    """
 
     def __init__(self, options: RulesOptions) -> None:
         self.clients: dict[Socket, Client] = {}
+        self.there: dict[Socket, Client] = {}
+        self.left: dict[Socket, Client] = {}
+        self.waiting: list[Waiting] = []
         self.model = Model(options)
         self.server = Server()
         self.server.add_steps([Step(State.AUTHENTICATING, identify)])
         for place in PLACES:
             for event in EVENTS[:2]:
                 self.server.of(place).on(event)(handle)
-        self.rules = Rules(self.server, options, self.clients.get, lambda: self.model.now)
+        self.rules = Rules(self.server, options, self.bearer_of, lambda: self.model.now)
+
+    def bearer_of(self, socket: Socket) -> Client | None:
+        return self.there.get(socket) or self.left.get(socket)
 
     def enter(self, place: str, user: str | None, claims: Claims) -> None:
         session = FakeSession()
         session.sid = f"session {len(self.clients)}"
         socket = join(self.server.of(place), session, {"user": user}).socket
         assert socket is not None
-        self.clients[socket] = Client(claims)
+        self.clients[socket] = self.there[socket] = Client(Token(claims))
+
+    def leave(self, socket: Socket) -> None:
+        """Have a client leave. Whoever knows its token is told before the rules are."""
+        client = self.there.pop(socket, None)
+        if client is not None:
+            self.left[socket] = Client(client.identity)
+        socket.disconnect()
+
+    def renew(self, socket: Socket, claims: Claims) -> None:
+        """Give a client another token, if it is there."""
+        if socket in self.there:
+            self.clients[socket].identity = Token(claims)
+
+    def find_handler(self, socket: Socket, event: str) -> Handler | None:
+        registry = self.server.of(socket.namespace.name)._registry
+        return registry.handlers.get(event) or registry.unhandled_for(event)
 
     def send(self, socket: Socket, event: str, arguments: list[int]) -> str | None:
         """Hand an event to its handler; return the reason if it was refused."""
-        registry = self.server.of(socket.namespace.name)._registry
-        handler = registry.handlers.get(event) or registry.unhandled_for(event)
+        return self.handle(Waiting(socket, event, self.find_handler(socket, event), arguments))
+
+    def handle(self, waiting: Waiting) -> str | None:
+        """Call the handler of an event whose turn has come."""
+        handler, arguments = waiting.handler, waiting.arguments
         try:
-            answer = [] if handler is None else handler.function(socket, *arguments)
+            answer = [] if handler is None else handler.function(waiting.socket, *arguments)
         except EventRefused:  # nothing handles it, but it was let pass
             answer = arguments
         if isinstance(answer, dict):
@@ -172,10 +212,24 @@ class World:
 
     def check_event(self, socket: Socket, event: str, arguments: list[int]) -> None:
         """Send an event, and compare."""
+        self.check_waiting(
+            Waiting(socket, event, self.find_handler(socket, event), arguments), was_free=False
+        )
+
+    def check_waiting(self, waiting: Waiting, *, was_free: bool) -> None:
+        """Have the turn of an event come, and compare.
+
+        Args:
+            waiting: the event.
+            was_free: whether no rule applied to it when it came, so that none does now.
+        """
+        socket = waiting.socket
         who = socket.user or socket.session.sid
         claims = self.clients[socket].identity.claims
-        expected = self.model.judge(socket.namespace.name, who, event, claims)
-        reason = self.send(socket, event, arguments)
+        expected = None
+        if not was_free:
+            expected = self.model.judge(socket.namespace.name, who, waiting.event, claims)
+        reason = self.handle(waiting)
         if expected is not None and expected.endswith("rate"):  # of which one does not matter here
             assert reason is not None
             assert reason.endswith("_rate")
@@ -186,6 +240,8 @@ class World:
         known = self.rules.allowances.known
         assert all(socket.connected for socket in known)
         assert all(set(one.draws) <= set(EVENTS[:2]) for one in known.values())
+        for socket, one in known.items():
+            assert one.policy is self.rules.policy_of(socket.namespace.name)
 
 
 def handle(_: Socket, *arguments: int) -> list[int]:
@@ -197,6 +253,11 @@ STEPS: Final = st.one_of(
         st.just("send"), st.integers(0, 9), st.sampled_from(EVENTS), st.integers(1, 4),
         st.lists(st.integers(), max_size=3),
     ),
+    st.tuples(
+        st.just("queue"), st.integers(0, 9), st.sampled_from(EVENTS),
+        st.lists(st.integers(), max_size=3),
+    ),
+    st.tuples(st.just("handle"), st.integers(1, 3)),
     st.tuples(st.just("wait"), st.integers(1, 12)),
     st.tuples(st.just("enter"), st.sampled_from(PLACES), st.sampled_from(USERS),
               st.sampled_from(CLAIMS)),
@@ -214,14 +275,23 @@ def play(world: World, steps: list[Any]) -> None:
             case "send", [number, event, count, arguments]:
                 for _ in range(count):
                     world.check_event(pick(world, number), event, arguments)
+            case "queue", [number, event, arguments]:
+                socket = pick(world, number)
+                handler = world.find_handler(socket, event)
+                world.waiting.append(Waiting(socket, event, handler, arguments))
+            case "handle", [count]:
+                for waiting in world.waiting[:count]:
+                    was_free = not isinstance(waiting.handler, GuardedHandler)
+                    world.check_waiting(waiting, was_free=was_free)
+                del world.waiting[:count]
             case "wait", [quarters]:
                 world.model.now += quarters / 4
             case "enter", [place, user, claims]:
                 world.enter(place, user, claims)
             case "leave", [number]:
-                pick(world, number).disconnect()
+                world.leave(pick(world, number))
             case "renew", [number, claims]:
-                world.clients[pick(world, number)].identity = Token(claims)
+                world.renew(pick(world, number), claims)
             case "apply", [options]:
                 world.rules.apply(options)
                 world.model.options = options
@@ -246,7 +316,7 @@ def pick(world: World, number: int) -> Socket:
 
 
 @pytest.mark.req("RULE-05", "RULE-08", "RULE-09", "RULE-10", "RULE-12", "RULE-13", "RULE-15")
-@pytest.mark.req("RULE-20")
+@pytest.mark.req("RULE-20", "RULE-24", "RULE-25")
 @settings(max_examples=examples(200))
 @given(st.sampled_from(OPTIONS), st.lists(STEPS, min_size=20, max_size=60))
 def test_events_are_judged_as_if_nothing_were_remembered(

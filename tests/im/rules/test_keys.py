@@ -41,6 +41,13 @@ def test_keys_of_different_names_differ(
     assert (key_of(*one) == key_of(*two)) is (one == two)
 
 
+@given(names, st.text(min_size=65, max_size=70))
+def test_a_room_named_like_the_hash_of_another_is_counted_apart(place: str, room: str) -> None:
+    assert len(keys.room_key(place, room)) < 50
+    assert keys.room_key(place, room) != keys.room_key(place, str(hash(room)))
+    assert keys.room_key(place, room) != keys.room_key(place, room + "a")
+
+
 @given(st.lists(names, min_size=3, max_size=3), st.lists(names, min_size=3, max_size=3))
 def test_keys_of_different_kinds_differ(one: list[str], two: list[str]) -> None:
     made = [{make(*some[:count]) for make, count in KINDS} for some in (one, two)]

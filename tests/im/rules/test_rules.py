@@ -2,6 +2,7 @@
 
 import json
 import logging
+import operator
 import re
 from typing import Any
 
@@ -31,6 +32,18 @@ def told(refusal: Any) -> dict[str, Any]:
     assert isinstance(refusal, Refusal)
     answer: dict[str, Any] = json.loads(refusal)
     return answer
+
+
+def count_reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the claims that are read from now on."""
+    read: list[str] = []
+
+    def count(claims: Claims, name: str) -> Grant:
+        read.append(name)
+        return read_grant(claims, name)
+
+    monkeypatch.setattr("trio_socketio.im.rules.allowances.read_grant", count)
+    return read
 
 
 # --- events
@@ -157,6 +170,72 @@ async def test_a_reload_changes_what_clients_may_do_who_are_there() -> None:
         assert await ask(client, "echo") == "[]"
         assert await ask(client, "echo") == "[]"
         assert told(await ask(client, "echo"))["reason"] == "user_rate"
+
+
+@pytest.mark.req("RULE-24")
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "handled"),
+    [
+        ({"claim": "im"}, {"events": ("slow",)}, 0),
+        ({"events": ("slow", "late")}, {"rates": Rates(user=Rate(per_s=0.1, burst=2))}, 2),
+        ({"events": ("slow",)}, {}, 3),
+        ({"events": ("slow",)}, None, 3),
+        ({}, {"events": ("slow",)}, 3),  # nothing guards them, so they stay free
+    ],
+    ids=["forbidden", "rated", "free", "without rules", "free before"],
+)
+@trio_test
+async def test_events_that_wait_are_judged_by_the_rules_that_hold_then(
+    before: dict[str, Any],
+    after: dict[str, Any] | None,
+    handled: int,
+    *,
+    leaves: bool,
+) -> None:
+    async with ruled(**before) as (world, rules):
+        done, begun, go = list[str](), trio.Event(), trio.Event()
+
+        @world.chat.on("slow")
+        async def slow(_: Socket) -> None:
+            begun.set()
+            await go.wait()
+
+        @world.chat.on("late")
+        def late(_: Socket) -> None:
+            done.append("late")
+
+        async with world.client() as client:
+            ann = world.socket()
+            await send_batch(client, ['2/chat,["slow"]', *['2/chat,["late"]'] * 3])
+            await until(lambda: begun.is_set() and ann._open_events().pending == 4)
+            ruled_then = () if after is None else (NamespaceRules(name="/chat", **after),)
+            rules.apply(RulesOptions(namespaces=ruled_then))
+            if leaves:
+                await client.send("1/chat,")
+                await until(lambda: not ann.connected)
+            go.set()
+            await until(lambda: not ann._open_events().pending)
+        assert len(done) == handled
+
+
+@trio_test
+async def test_a_reload_reads_no_token_again_that_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = count_reading(monkeypatch)
+    async with ruled(claim="im") as (world, rules), world.client() as client:
+        world.claims = {"ann": {"im": {"events": ["echo"]}, "other": {"events": ["echo"]}}}
+        for claim in ("im", "im", "other"):
+            rules.apply(RulesOptions(namespaces=(NamespaceRules(name="/chat", claim=claim),)))
+            assert await ask(client, "echo") == "[]"
+        assert read == ["im", "other"]
+        world.claims = {"ann": {"other": {"events": []}}}  # not read before the rules change again
+        other = NamespaceRules(name="/chat", claim="other")
+        rules.apply(RulesOptions(namespaces=(other,), user=Rate(per_s=9.0)))
+        assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
+        rules.apply(RulesOptions())
+        assert not rules.allowances.known
 
 
 @pytest.mark.req("RULE-13")
@@ -289,13 +368,7 @@ async def test_a_reload_may_name_another_claim() -> None:
 async def test_a_definition_of_another_namespace_reads_no_claims_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read: list[str] = []
-
-    def count(claims: Claims, name: str) -> Grant:
-        read.append(name)
-        return read_grant(claims, name)
-
-    monkeypatch.setattr("trio_socketio.im.rules.allowances.read_grant", count)
+    read = count_reading(monkeypatch)
     async with ruled(claim="im") as (world, rules), world.client() as client:
         world.claims = {"ann": {"im": {"events": ["echo"]}, "other": {"events": []}}}
         for number in range(3):
@@ -314,9 +387,51 @@ async def test_nothing_is_kept_of_a_client_that_has_left() -> None:
         world.claims = {"ann": {"im": {"rooms": []}}}
         async with world.client():
             ann = world.socket()
-        await until(lambda: not ann.connected)
+        await until(lambda: not world.chat.sockets)
         assert rules.may_join(ann, "join", ["a"]) is not None
         assert len(rules.allowances.known) == 0
+        del ann
+        await until(lambda: not rules.allowances._left)
+
+
+@pytest.mark.req("RULE-25")
+@trio_test
+async def test_the_token_of_a_client_that_has_left_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = count_reading(monkeypatch)
+    async with ruled(claim="im") as (world, rules):
+        world.claims = {"ann": {"im": {"rooms": ["a"]}, "other": {"rooms": []}}}
+        async with world.client():
+            ann = world.socket()
+        await until(lambda: not ann.connected)
+        for _ in range(3):
+            assert rules.may_join(ann, "join", ["a"]) is None
+            assert rules.may_join(ann, "join", ["b"]) is not None
+        rules.define("/chat", NamespaceRules(claim="other"))
+        assert rules.may_join(ann, "join", ["a"]) is not None
+        assert read == ["im", "other"]
+
+
+@pytest.mark.req("RULE-26")
+@trio_test
+async def test_events_without_rates_of_their_own_share_what_they_use_up() -> None:
+    rates = Rates(
+        user=Rate(per_s=9.0), namespace=Rate(per_s=9.0), events=(EventRate(name="a*", per_s=9.0),)
+    )
+    options = RulesOptions(
+        namespaces=(NamespaceRules(name="/chat", rates=rates),), user=Rate(per_s=9.0)
+    )
+    async with ruled(options) as (world, rules), world.client() as client:
+        for event in ("a1", "a2", "b1", "b2"):
+            world.chat.on(event)(lambda _: None)
+            assert await ask(client, event) == "[]"
+        draws = rules.allowances.known[world.socket()].draws
+        assert len(draws["b1"]) == 4  # of the user, twice, and of the namespace and its share
+        assert draws["b1"] is draws["b2"]
+        for event in ("a1", "a2"):
+            assert len(draws[event]) == 5
+            assert all(map(operator.is_, draws[event][1:], draws["b1"]))
 
 
 @pytest.mark.req("RULE-07")

@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
@@ -73,6 +74,16 @@ class IdentifiedClient(msgspec.Struct, eq=False):
         self.clients.token_ends(self)
 
 
+class LeftClient(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A client that has left. It does not refer to its socket, which is kept by nothing of ours.
+
+    Args:
+        identity: who it was, as its last token said.
+    """
+
+    identity: Identity
+
+
 class Clients:
     """All clients that are identified.
 
@@ -107,6 +118,8 @@ class Clients:
         # has left, perhaps because its connection was lost, may come back. The oldest first.
         self._left: OrderedDict[str, str] = OrderedDict()
         self._left_by_user: dict[str, set[str]] = {}
+        # Those that have left, for as long as an event or a handler of theirs holds the socket.
+        self._at_work: WeakKeyDictionary[Socket, LeftClient] = WeakKeyDictionary()
         self.seats: Seats | None = None
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
@@ -118,8 +131,12 @@ class Clients:
         self._deadlines = deadlines
 
     def find(self, socket: Socket) -> IdentifiedClient | None:
-        """Return the identified client of a socket."""
+        """Return the identified client of a socket; None once it has left."""
         return self._by_socket.get(socket)
+
+    def find_bearer(self, socket: Socket) -> IdentifiedClient | LeftClient | None:
+        """Return the client of a socket, also when it has left (IDENT-94)."""
+        return self._by_socket.get(socket) or self._at_work.get(socket)
 
     def add(
         self, joining: Joining, identity: Identity, credentials: Credentials | None
@@ -151,6 +168,13 @@ class Clients:
             client.socket.emit(ERROR_EVENT, told)
             client.socket.disconnect()
             hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]  # a Participant
+
+    def leave(self, socket: Socket) -> None:
+        """Forget a client that has left, except for its token: events may wait (IDENT-94)."""
+        client = self._by_socket.get(socket)
+        if client is not None:
+            self._at_work[socket] = LeftClient(client.identity)
+            self.drop(socket)
 
     def drop(self, socket: Socket | None) -> None:
         """Forget the client of a socket that has left or does not join."""

@@ -323,7 +323,7 @@ class Gate(Observer):
 
     def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
         """Forget a client."""
-        self._clients.drop(socket)
+        self._clients.leave(socket)
 
     def refused(self, joining: Joining, error: ConnectRefused) -> None:
         """Forget a client."""

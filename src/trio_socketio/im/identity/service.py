@@ -11,7 +11,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.backend_verifier import AskBackend
-from trio_socketio.im.identity.clients import Clients, IdentifiedClient, Seats
+from trio_socketio.im.identity.clients import Clients, IdentifiedClient, LeftClient, Seats
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
@@ -252,9 +252,12 @@ class IdentityService:
         client = self._clients.find(socket)
         return None if client is None else client.identity
 
-    def client_of(self, socket: Socket) -> IdentifiedClient | None:
-        """Return the client of a socket, whose identity changes with its token; None if none."""
-        return self._clients.find(socket)
+    def client_of(self, socket: Socket) -> IdentifiedClient | LeftClient | None:
+        """Return the client of a socket, whose identity changes with its token; None if none.
+
+        Once it has left, what is returned has the last token that the client had.
+        """
+        return self._clients.find_bearer(socket)
 
     # -- the service
 

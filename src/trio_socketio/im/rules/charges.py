@@ -63,10 +63,21 @@ def charges_of(
         grant: what the token of the client says.
         socket: of the client.
     """
+    return [*own_charges(event, rates, socket), *common_charges(policy, event, grant, socket)]
+
+
+def own_charges(event: str, rates: EventRates, socket: "Socket") -> list[Charge]:
+    """Return what an event uses up of rates that are those of events; see charges_of."""
     place, who = socket.namespace.name, who_pays(socket)
-    charges = [
+    return [
         Charge(denial.EVENT_RATE, event, event_key(place, name, who), rate) for name, rate in rates
     ]
+
+
+def common_charges(policy: Policy, event: str, grant: "Grant", socket: "Socket") -> list[Charge]:
+    """Return what an event uses up as every event of the client does; see charges_of."""
+    place, who = socket.namespace.name, who_pays(socket)
+    charges = []
     rate = grant.rate or policy.user
     if rate is not None:
         charges.append(Charge(denial.USER_RATE, event, user_key(place, who), rate))

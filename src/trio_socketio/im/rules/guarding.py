@@ -4,7 +4,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.im.rules import denial
-from trio_socketio.im.rules.charges import charges_of, deny, draws_of, who_pays
+from trio_socketio.im.rules.charges import (
+    charges_of,
+    common_charges,
+    deny,
+    draws_of,
+    own_charges,
+    who_pays,
+)
 from trio_socketio.im.rules.denial import Denied, show
 from trio_socketio.socketio.handlers import Deputy, Handler
 
@@ -30,9 +37,12 @@ class Authority(Protocol):
     meter: "Meter"
     refusals: "Refusals"
 
+    def policy_of(self, namespace: str) -> "Policy | None":
+        """Return the policy by which events in a namespace are judged now; None if by none."""
+
 
 class Judge:
-    """Judges the events of one name by one policy.
+    """Judges the events of one name by one policy, as long as that is the one that holds.
 
     Args:
         authority: see Authority.
@@ -63,7 +73,12 @@ class Judge:
         The guard has tried already to draw what the allowance of the client has for it.
         """
         authority, event = self.authority, self.event
-        allowance = authority.allowances.find(socket, self.policy)
+        policy = authority.policy_of(socket.namespace.name)
+        if policy is None:
+            return None
+        if policy is not self.policy:  # RULE-24: the event has waited while the rules changed
+            return Judge(authority, policy, event, remembers=False).judge(socket)
+        allowance = authority.allowances.find(socket, policy)
         grant, allowed = allowance.grant, self._allowed
         if grant.fault:
             return authority.refusals.note(socket, Denied(denial.CLAIM, grant.fault, None))
@@ -72,14 +87,19 @@ class Judge:
         if not allowed:
             message = f"you may not send the event {show(event)} in {socket.namespace.name}"
             return authority.refusals.note(socket, Denied(denial.EVENT, message, None))
-        charges = charges_of(self.policy, event, self._rates, grant, socket)
         who = who_pays(socket)
         if event not in allowance.draws:
-            draws = draws_of(charges, who)
+            draws = allowance.common
+            if draws is None:
+                draws = draws_of(common_charges(policy, event, grant, socket), who)
+                allowance.common = draws
+            if self._rates:
+                draws = draws_of(own_charges(event, self._rates, socket), who) + draws
             if self._remembers:
                 allowance.keep(event, draws)
             if authority.meter.draw(draws):
                 return None
+        charges = charges_of(policy, event, self._rates, grant, socket)
         shortage = authority.meter.make(who, charges)
         return None if shortage is None else authority.refusals.note(socket, deny(*shortage))
 

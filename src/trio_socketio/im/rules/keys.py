@@ -2,12 +2,18 @@
 
 A key is a text, because a text keeps its hash, and a tuple has to be hashed each time. Keys of
 different names differ whatever the names are, since the lengths of all but the last are in the key.
+The exception are rooms with long names: those that have the same hash are counted together. Python
+draws the hashes of each process at random, so nobody can choose such names.
 """
 
 from typing import Final
 
 _LONG: Final = 64
 """Names of rooms with more characters are counted by their hashes, so that they take little."""
+
+_HASHED: Final = "#"
+"""Stands in front of a hash. A name that is counted as it is has a blank there, so that a short
+room which is named like the hash of a long one is counted apart from it."""
 
 
 def user_key(place: str, who: str) -> str:
@@ -42,7 +48,9 @@ def login_key(place: str, who: str) -> str:
 
 def room_key(place: str, room: str) -> str:
     """Return the key of the messages into a room of a namespace."""
-    return f"room {len(place)} {place}{room if len(room) <= _LONG else hash(room)}"
+    if len(room) <= _LONG:
+        return f"room {len(place)} {place}{room}"
+    return f"room {len(place)}{_HASHED}{place}{hash(room)}"
 
 
 def share_key(key: str, who: str) -> str:

@@ -123,6 +123,13 @@ class Rules(Observer):
         """Return the rules of a namespace; None if clients may do everything there."""
         return self._defined.get(namespace) or self._configured.find(namespace)
 
+    def policy_of(self, namespace: str) -> Policy | None:
+        """Return the policy by which events in a namespace are judged; None if by none.
+
+        Without rules of the namespace, there may still be a rate in all namespaces together.
+        """
+        return self.find(namespace) or self._free
+
     def _take_over(self, options: RulesOptions) -> None:
         everywhere = compile_rate(options.user)
         configured = {one.name: Policy(one, everywhere) for one in options.namespaces}
@@ -142,7 +149,8 @@ class Rules(Observer):
 
     def _guard(self, namespace: "Namespace") -> None:
         """Put the handlers of a namespace behind a guard, or leave them alone (RULE-02)."""
-        policy = self.find(namespace.name) or self._free
+        policy = self.policy_of(namespace.name)
+        self.allowances.go_by(policy, namespace.sockets.values())
         if policy is None:
             namespace._registry.guard(None)
             return
