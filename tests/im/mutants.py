@@ -251,6 +251,13 @@ MISTAKES: Final = (
         SEATING,
     ),
     Mistake(
+        "a client that is let in while the old one on its node may still have to be told",
+        SEATS,
+        "*claimed.awaits, *(order.token for order in claimed.orders)",
+        "claimed.awaits",
+        SEATING,
+    ),
+    Mistake(
         "a claim at once whose step never ends",
         SEATS,
         "            if awaited is None:\n                claim.leave_step()\n",

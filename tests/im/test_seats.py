@@ -133,14 +133,15 @@ async def test_the_old_client_is_told_before_the_new_one_enters_on_its_node(
         assert world.crowds["/newest"] == 1
 
 
-@pytest.mark.req("PRES-47", "PRES-55")
+@pytest.mark.req("PRES-47", "PRES-55", "PRES-96")
 @pytest.mark.parametrize("held", ["orders after", "confirm before"])
+@pytest.mark.parametrize("server", [0, 1])
 @trio_test
-async def test_a_kicked_client_on_another_node_is_out_before_a_new_one_enters(
-    held: str, mock_clock: MockClock
+async def test_a_kicked_client_is_out_before_a_new_one_enters_on_whatever_node(
+    held: str, server: int, mock_clock: MockClock
 ) -> None:
     async with running() as world:
-        old = await world.come(1, "/newest", "ann")
+        old = await world.come(server, "/newest", "ann")
         world.store.hold.add(held)
         await world.store.kick("/newest", "ann")
         await world.settle()

@@ -90,8 +90,10 @@ class Seats(Observer):
             claimed = self._note(claim, request, at_once.claim_now(request))
             # PRES-55: older clients on other nodes may still be in. Those on this node are out by
             # now, but are to be told so before this one is told that it is in (PRES-96), and within
-            # one turn the output of two connections leaves in either order.
+            # one turn the output of two connections leaves in either order. So this node has to
+            # confirm, too, which it does when they were told.
             if claimed.awaits or claimed.orders:
+                claim.awaits = *claimed.awaits, *(order.token for order in claimed.orders)
                 awaited = Awaited(self._wait_clear, (claim, request), timeout_s)
         except StoreUnavailable as error:  # PRES-94
             raise self._explain(claim, error) from error
