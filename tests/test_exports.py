@@ -234,7 +234,7 @@ CONTROL = {
 
 
 PRESENCE = {
-    "AtOnce": "claim_now is_online release_now",
+    "AtOnce": "claim_now release_now",
     "Cursor": "generation sequence",
     "CursorExpired": "head oldest",
     "Entries": "cursor entries head",
@@ -243,7 +243,7 @@ PRESENCE = {
     "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
     "MemoryStore": """at_once claim claim_now confirm count end_rebuild enroll expired fault get
-        is_online is_shared kick lease_s list_users read reap reassert receive_orders release
+        is_shared kick lease_s list_users read reap reassert receive_orders release
         release_now renew retire snapshot wait_confirmed wait_for_more wait_lost written""",
     "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
         note_reason seat seat_by_name seats_clients_of statistics store trouble""",

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -47,6 +47,8 @@ from trio_socketio.protocol.presence_log import (
     GenerationChanged,
 )
 
+_WAITED: Final = frozenset(("claim before", "claim after", "release before", "release after"))
+
 
 @dataclass(eq=False)
 class Held:
@@ -60,9 +62,13 @@ class Held:
 class HeldStore:
     """Passes everything on to a store, and loses claims like one in Redis.
 
+    It answers at once, unless a claim or a release is held.
+
     Attributes:
-        hold: what is held, such as "claim before" or "release after".
+        hold: what is held, such as "claim before" or "release after". What is asked at once cannot
+            be held: at "claim now before" and the like it fails.
         held: the calls that are held now, oldest first.
+        is_elsewhere: whether it never answers at once.
         epoch: how often it has lost everything.
         unusable: the namespaces whose records cannot be used.
     """
@@ -71,6 +77,7 @@ class HeldStore:
         self.inner = inner
         self.hold: set[str] = set()
         self.held: list[Held] = []
+        self.is_elsewhere = False
         self.epoch = 0
         self.unusable: set[str] = set()
         self._wiped = trio.Event()
@@ -83,8 +90,8 @@ class HeldStore:
 
     @property
     def at_once(self) -> AtOnce | None:
-        is_plain = not (self.hold or self.held or self.unusable or self.epoch)
-        return self.inner.at_once if is_plain else None
+        places = self.hold.union(one.at for one in self.held)
+        return None if self.is_elsewhere or places & _WAITED else self
 
     @property
     def is_shared(self) -> bool:
@@ -120,6 +127,10 @@ class HeldStore:
                     self.held.remove(held)
             if held.fails:
                 raise StoreUnavailable(f"as the test wants it: {at}")
+
+    def _fail(self, at: str) -> None:
+        if at in self.hold:
+            raise StoreUnavailable(f"as the test wants it: {at}")
 
     def _check(self, namespace: str) -> None:
         if namespace in self.unusable:
@@ -225,12 +236,21 @@ class HeldStore:
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await self._stop("claim before")
-        self._check(request.namespace)
-        outcome = await self.inner.claim(request)
-        if isinstance(outcome, Claimed):
-            outcome = self._add_waits(outcome)
+        await trio.lowlevel.checkpoint()
+        outcome = self._claim(request)
         await self._stop("claim after")
         return outcome
+
+    def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        self._fail("claim now before")
+        outcome = self._claim(request)
+        self._fail("claim now after")
+        return outcome
+
+    def _claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        self._check(request.namespace)
+        outcome = self.inner.claim_now(request)
+        return self._add_waits(outcome) if isinstance(outcome, Claimed) else outcome
 
     async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
         await self._stop("reassert before")
@@ -291,6 +311,13 @@ class HeldStore:
         self._check(ref.namespace)
         outcome = await self.inner.release(ref, reason)
         await self._stop("release after")
+        return outcome
+
+    def release_now(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
+        self._fail("release now before")
+        self._check(ref.namespace)
+        outcome = self.inner.release_now(ref, reason)
+        self._fail("release now after")
         return outcome
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
@@ -374,22 +401,43 @@ async def call_until(event: trio.Event, method: Callable[..., Any], *arguments: 
 class Line:
     """The way of one node to a store: it has the store's methods, while it is not cut.
 
+    Args:
+        store: the store.
+        is_near: whether the store answers at once through it. Then such a call fails while it is
+            cut, except that no answer comes at once from a line that is silent.
+
     Attributes:
         asked: how often each method was called.
         is_cut: whether no call arrives, and no answer.
         is_silent: whether a call that cannot be answered hangs instead of failing.
     """
 
-    def __init__(self, store: PresenceStore) -> None:
+    def __init__(self, store: PresenceStore, *, is_near: bool = False) -> None:
         self._store = store
+        self._is_near = is_near
         self.asked: Counter[str] = Counter()
         self.is_cut = False
         self.is_silent = False
         self._changed = trio.Event()
 
     @property
-    def at_once(self) -> None:
-        return None  # otherwise nothing could be cut
+    def at_once(self) -> AtOnce | None:
+        has_answer = self._store.at_once is not None and not (self.is_cut and self.is_silent)
+        return self if self._is_near and has_answer else None
+
+    def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        return self._pass_on("claim").claim_now(request)
+
+    def release_now(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
+        return self._pass_on("release").release_now(ref, reason)
+
+    def _pass_on(self, name: str) -> AtOnce:
+        self.asked[name] += 1
+        if self.is_cut:
+            raise StoreUnavailable("the line is cut")
+        at_once = self._store.at_once
+        assert at_once is not None
+        return at_once
 
     def cut(self, *, is_silent: bool = False) -> None:
         self.is_silent = is_silent
@@ -428,4 +476,8 @@ HOLDS: tuple[Any, ...] = (
     "orders after",
     "confirm before",
     "confirm after",
+    "claim now before",
+    "claim now after",
+    "release now before",
+    "release now after",
 )

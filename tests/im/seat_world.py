@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -15,10 +16,11 @@ from tests.im.store_world import MAXIMUM, NAMESPACES
 from tests.socketio.joining_world import STILL_S, Defects, Wire
 from trio.testing import wait_all_tasks_blocked
 
-from trio_socketio import Joining, JoiningState, Server, ServerOptions, Socket, Step
+from trio_socketio import Joining, JoiningState, Observer, Server, ServerOptions, Socket, Step
 from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.runtime import jobs, poller
 from trio_socketio.runtime.fence import Fences
+from trio_socketio.socketio.steps import Awaited
 
 AWAY_S = 60.0
 LINGER_S = 20.0
@@ -37,6 +39,7 @@ class Visitor:
     is_gone: bool = False
     has_left: bool = False
     came_back: bool = False
+    auth: dict[str, Any] = field(default_factory=dict)
     gate: trio.Event = field(default_factory=trio.Event)  # of the step behind the seat
     busy: trio.Event = field(default_factory=trio.Event)  # of its slow handler
 
@@ -63,7 +66,7 @@ class Visitor:
         return told[-1]["pid"] if told and "pid" in told[-1] else ""
 
 
-class SeatWorld:
+class SeatWorld(Observer):
     """Call its async methods in one trio run.
 
     Args:
@@ -72,6 +75,10 @@ class SeatWorld:
         count: how many servers there are.
         lease_s: of all nodes. If it is finite, each has a line to the store of its own.
         outage: see Presence.
+        is_near: whether those lines have the store answer at once.
+
+    Attributes:
+        crowds: how many clients of one user were in at the same moment, at most, by namespace.
     """
 
     def __init__(
@@ -82,9 +89,12 @@ class SeatWorld:
         count: int = 2,
         lease_s: float = inf,
         outage: Any = "strict",
+        is_near: bool = False,
     ) -> None:
         self.store = HeldStore(MemoryStore(lease_s=lease_s))
-        self.lines = [Line(self.store) for _ in range(count)] if lease_s < inf else []
+        lines = count if lease_s < inf else 0
+        self.lines = [Line(self.store, is_near=is_near) for _ in range(lines)]
+        self.crowds: Counter[str] = Counter()
         self.readers = {name: Reader(self.store.inner, name) for name in NAMESPACES}
         self.visitors: list[Visitor] = []
         self.defects = Defects()
@@ -121,12 +131,19 @@ class SeatWorld:
             presence.seat(
                 name, policy=policy, maximum=maximum, takeover=takeover, linger_s=linger_s
             )
+            space.observe(self)
             space.add_steps([Step(JoiningState.SEAT, self._come_late)])
             space.on("busy")(self._be_busy)
 
-    async def _come_late(self, joining: Joining) -> None:
-        if joining.auth.get("late"):
-            await self.visitors[joining.auth["n"]].gate.wait()
+    def joined(self, socket: Socket) -> None:
+        name, user = socket.namespace.name, socket.user
+        inside = sum(one.user == user for one in {*self.sockets(name), socket})
+        self.crowds[name] = max(self.crowds[name], inside)
+
+    def _come_late(self, joining: Joining) -> Awaited | None:
+        if not joining.auth.get("late"):
+            return None  # so that a client can enter within the turn of its CONNECT
+        return Awaited(self.visitors[joining.auth["n"]].gate.wait, ())
 
     async def _be_busy(self, socket: Socket, number: int) -> None:
         await self.visitors[number].busy.wait()
@@ -196,6 +213,24 @@ class SeatWorld:
         busy: bool = False,
     ) -> Visitor:
         """A client opens a connection, and asks for a namespace; perhaps with a pid that it has."""
+        visitor = await self.open(server, namespace, user, back=back, late=late)
+        self.ask(visitor)
+        await self.settle()
+        if busy and visitor.is_in:
+            visitor.wire.send([f'42{namespace},["busy",{visitor.number}]'])
+            await self.settle()
+        return visitor
+
+    async def open(
+        self,
+        server: int,
+        namespace: str,
+        user: str | int | None,
+        *,
+        back: Visitor | None = None,
+        late: bool = False,
+    ) -> Visitor:
+        """A client opens a connection, and does no more."""
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         running = self.servers[server]._running
@@ -216,12 +251,12 @@ class SeatWorld:
             back.came_back = True
             if namespace in back.wire.offsets:
                 auth["offset"] = back.wire.offsets[namespace]
-        visitor.wire.send([f"40{namespace},{json.dumps(auth)}"])
-        await self.settle()
-        if busy and visitor.is_in:
-            visitor.wire.send([f'42{namespace},["busy",{number}]'])
-            await self.settle()
+        visitor.auth = auth
         return visitor
+
+    def ask(self, visitor: Visitor) -> None:
+        """A client asks for its namespace. What several ask for, one server reads in one turn."""
+        visitor.wire.send([f"40{visitor.namespace},{json.dumps(visitor.auth)}"])
 
     async def lose(self, visitor: Visitor) -> None:
         """The connection breaks."""
@@ -230,9 +265,13 @@ class SeatWorld:
         await self.settle()
 
     async def leave(self, visitor: Visitor) -> None:
+        self.say_goodbye(visitor)
+        await self.settle()
+
+    def say_goodbye(self, visitor: Visitor) -> None:
+        """A client leaves its namespace, which its server reads in the next turn."""
         visitor.has_left = True
         visitor.wire.send([f"41{visitor.namespace},"])
-        await self.settle()
 
     async def act(self, action: Callable[[], Any]) -> None:
         action()

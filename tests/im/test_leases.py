@@ -380,6 +380,53 @@ async def test_a_fast_takeover_does_not_enter_without_a_lease(
 @pytest.mark.req("LEASE-12")
 @pytest.mark.parametrize("outage", ["strict", "available"])
 @trio_test
+async def test_without_a_lease_a_store_that_would_answer_at_once_is_not_asked(
+    outage: str, mock_clock: MockClock
+) -> None:
+    async with running(count=1, outage=outage, is_near=True) as world:
+        world.store.hold |= {"renew before", "enroll before"}
+        await wait(world, mock_clock, LEASE_S - 0.5)
+        assert world.presences[0].statistics().is_fenced
+        assert world.lines[0].at_once is not None
+        asked = world.lines[0].asked["claim"]
+        assert (await world.come(0, HERE, "ann")).is_cut_off
+        assert world.lines[0].asked["claim"] == asked
+        assert world.types(HERE) == []
+
+
+@pytest.mark.req("LEASE-12")
+@pytest.mark.parametrize("outage", ["strict", "available"])
+@pytest.mark.parametrize("takeover", ["strict", "fast"])
+@trio_test
+async def test_a_lease_that_ends_in_the_turn_of_the_claim_is_not_waited_for(
+    outage: str, takeover: str, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(outage=outage, takeover=takeover, is_near=True) as world:
+        await world.come(1, HERE, "ann")
+        world.store.hold.add("orders after")
+        new = await world.open(0, HERE, "ann")
+        running_server = world.servers[0]._running
+        assert running_server is not None
+        poller, pass_fence = running_server.runtime.poller, world.presences[0]._life.pass_fence
+        claim_now = world.lines[0].claim_now
+
+        def claim_in_time(request: ClaimRequest) -> Any:
+            poller.defer(pass_fence)  # which is called at the end of this turn
+            return claim_now(request)
+
+        monkeypatch.setattr(world.lines[0], "claim_now", claim_in_time)
+        world.ask(new)
+        await world.settle()
+        assert world.presences[0].statistics().fenced_times == 1
+        assert new.is_cut_off
+        world.store.let_all_go()
+        await wait(world, mock_clock, 5)
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-12")
+@pytest.mark.parametrize("outage", ["strict", "available"])
+@trio_test
 async def test_a_claim_is_refused_within_two_seconds(outage: str, mock_clock: MockClock) -> None:
     async with running(count=1, outage=outage) as world:
         world.lines[0].cut(is_silent=True)
@@ -676,16 +723,18 @@ async def test_one_that_waits_for_others_waits_on_after_a_loss(mock_clock: MockC
 @pytest.mark.req("LEASE-16")
 @pytest.mark.parametrize("at", ["reassert before", "reassert after"])
 @pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("is_near", [False, True])
 @trio_test
 async def test_one_that_leaves_while_it_is_taken_anew_is_released(
-    at: str, fails: bool, mock_clock: MockClock
+    at: str, fails: bool, is_near: bool, mock_clock: MockClock
 ) -> None:
-    async with running(count=1) as world:
+    async with running(count=1, is_near=is_near) as world:
         ann = await world.come(0, HERE, "ann")
         world.store.hold.add(at)
         await world.wipe()
         (held,) = world.store.held
         await world.leave(ann)
+        assert world.presences[0].statistics().releasing == 1
         world.store.hold.clear()
         world.store.let_go(held, fails=fails)
         await wait(world, mock_clock, 1)

@@ -104,6 +104,26 @@ async def test_a_store_may_be_chosen_later(mock_clock: MockClock) -> None:
         server.stop()
 
 
+@pytest.mark.req("PRES-95")
+def test_a_store_without_some_member_of_the_interface_is_refused() -> None:
+    class Older:
+        """A store made for a time before stores answered at once."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("at_once", "reap"):
+                raise AttributeError(name)
+            return getattr(MemoryStore(), name)
+
+    older: Any = Older()
+    missing = "Older is not a presence store, .* it has no at_once, reap$"
+    with pytest.raises(LocalProtocolError, match=missing):
+        Presence(Server(), older)
+    presence = Presence(Server())
+    with pytest.raises(LocalProtocolError, match=missing):
+        presence.keep_in(older)
+    assert not presence.has_own_store
+
+
 @trio_test
 async def test_a_store_that_is_used_cannot_be_replaced(mock_clock: MockClock) -> None:
     server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))

@@ -22,7 +22,7 @@ LEASE_S = 6.0
 STEP_S = 0.5
 ACTIONS = (
     *("come", "come", "come", "return", "return", "lose", "lose", "leave", "late", "kick"),
-    *("hold", "hold", "hold nothing", "let go", "let go", "fail", "take over", "take over"),
+    *("hold", "hold", "hold nothing", "let go", "let go", "fail", "take over", "take over", "rush"),
     *("cut", "cut", "cut silently", "mend", "mend", "mend", "wipe", "wipe", "end lease"),
     *("pass", "pass", "pass a lease", "stand still"),
 )
@@ -37,13 +37,18 @@ class OutageMachine(SessionMachine):
         takeover=st.sampled_from(("strict", "strict", "fast")),
         linger_s=st.sampled_from((0.0, LINGER_S)),
         outage=st.sampled_from(("strict", "available")),
+        is_near=st.booleans(),
     )
-    def begin(self, namespace: str, takeover: str, linger_s: float, outage: str) -> None:
+    def begin(
+        self, namespace: str, takeover: str, linger_s: float, outage: str, is_near: bool
+    ) -> None:
         self.thread = MemoryWorld()
         self.here = namespace
         self.takeover = takeover
         self.outage = outage
-        self.world = SeatWorld(takeover=takeover, linger_s=linger_s, lease_s=LEASE_S, outage=outage)
+        self.world = SeatWorld(
+            takeover=takeover, linger_s=linger_s, lease_s=LEASE_S, outage=outage, is_near=is_near
+        )
         self.thread.do(self.world.start, self.thread.nursery)
 
     async def _check(self) -> None:

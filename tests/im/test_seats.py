@@ -100,13 +100,107 @@ async def test_a_store_in_this_process_is_not_waited_for(
         await world.leave(ann)
         assert (online, waited) == ([True, False], [])
         await world.come(0, "/newest", "ann")
-        await world.come(0, "/newest", "ann")  # it puts the other one out, who is told first
-        assert waited == ["claim"]
-        world.store.hold.add("confirm before")  # as if the store were elsewhere
+        await world.come(0, "/newest", "ann")  # it puts the other one out
+        assert waited == []
+        world.store.is_elsewhere = True
         bob = await world.come(0, "/newest", "bob")
         await world.leave(bob)
-        assert waited == ["claim", "claim", "release"]
+        assert waited == ["claim", "release"]
+
+
+@pytest.mark.req("PRES-96")
+@pytest.mark.parametrize("ends", ["replaced", "kicked"])
+@trio_test
+async def test_the_old_client_is_told_before_the_new_one_enters_on_its_node(
+    ends: str, mock_clock: MockClock
+) -> None:
+    told: list[list[tuple[Any, ...]]] = []
+
+    class Looking(Observer):
+        def joined(self, socket: Socket) -> None:
+            old.wire.read()
+            told.append(list(old.told))
+
+    async with running(count=1) as world:
+        old = await world.come(0, "/newest", "ann")
+        world.servers[0].of("/newest").observe(Looking())
+        new = await world.open(0, "/newest", "ann")
+        if ends == "kicked":  # the task that puts clients out has not run yet
+            await world.store.inner.kick("/newest", "ann")
+        world.ask(new)
+        await world.settle()
+        assert told == [[CONNECT, ("event", "session/replaced", {"reason": ends}), DISCONNECT]]
+        assert world.crowds["/newest"] == 1
+
+
+@pytest.mark.req("PRES-47", "PRES-55", "PRES-96")
+@pytest.mark.parametrize("held", ["orders after", "confirm before"])
+@pytest.mark.parametrize("server", [0, 1])
+@trio_test
+async def test_a_kicked_client_is_out_before_a_new_one_enters_on_whatever_node(
+    held: str, server: int, mock_clock: MockClock
+) -> None:
+    async with running() as world:
+        old = await world.come(server, "/newest", "ann")
+        world.store.hold.add(held)
+        await world.store.kick("/newest", "ann")
+        await world.settle()
+        assert old.is_in is (held == "orders after")
+        new = await world.come(0, "/newest", "ann")
+        assert world.store.at_once is not None
+        assert (await world.seats("/newest")).keys() == {"ann"}, "it has the seat"
+        assert new.told == [], "but waits for the confirmation"
         world.store.let_all_go()
+        await world.settle()
+        assert (old.told, new.told) == ([CONNECT, KICKED, DISCONNECT], [CONNECT])
+        assert world.crowds["/newest"] == 1
+
+
+@pytest.mark.req("PRES-93")
+@pytest.mark.parametrize(
+    ("namespace", "second", "third"),
+    [
+        ("/newest", [error("session replaced")], [CONNECT]),
+        ("/reject", [error("already connected")], [CONNECT]),
+        ("/many", [CONNECT], [CONNECT]),
+    ],
+)
+@trio_test
+async def test_logins_of_one_turn_are_made_in_the_order_of_their_connects(
+    namespace: str, second: list[Any], third: list[Any], mock_clock: MockClock
+) -> None:
+    async with running(count=1) as world:
+        first = await world.come(0, namespace, "ann")
+        others = [await world.open(0, namespace, "ann") for _ in range(2)]
+        for one in others:
+            one.wire.send(["40"])  # so that no connection is a newcomer, which would come later
+        await world.settle()
+        world.ask(others[0])
+        world.say_goodbye(first)
+        world.ask(others[1])
+        await world.settle()
+        assert [one.told for one in others] == [second, third]
+        assert world.crowds[namespace] == (2 if namespace == "/many" else 1)
+
+
+@pytest.mark.req("PRES-52", "PRES-57", "PRES-94")
+@pytest.mark.parametrize("at", ["before", "after"])
+@trio_test
+async def test_a_store_that_fails_at_once_is_asked_again(at: str, mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        presence = world.presences[0]
+        world.store.hold.add(f"claim now {at}")
+        assert (await world.come(0, "/newest", "ann")).is_cut_off
+        assert await world.seats("/newest") == {}, "what the store may have done is undone"
+        world.store.hold = {f"release now {at}", "claim now after"}
+        assert (await world.come(0, "/newest", "ann")).is_cut_off
+        assert await world.seats("/newest") == {}
+        world.store.hold.remove("claim now after")
+        ann = await world.come(0, "/newest", "ann")
+        await world.leave(ann)
+        assert await world.seats("/newest") == {}
+        assert presence.statistics().claims == presence.statistics().releasing == 0
+        assert world.reasons("/newest")[-1] == "client namespace disconnect"
 
 
 @pytest.mark.req("PRES-51", "PRES-92")
@@ -117,9 +211,11 @@ async def test_nothing_overtakes_a_release_that_waits(mock_clock: MockClock) -> 
         await world.leave(await world.come(0, "/many", "ann"))
         world.store.hold.clear()
         (held,) = world.store.held
-        world.store.held.clear()  # so that the store is one that answers at once
+        world.store.held.clear()
+        assert world.store.at_once is not None
         again = await world.come(0, "/many", "ann")
         assert again.told == [], "its turn comes behind the release"
+        assert world.types("/many") == ["online"], "it has not asked yet"
         held.go.set()
         await world.settle()
         assert again.told == [CONNECT]

@@ -27,7 +27,7 @@ picks = st.integers(0, 30)
 ACTIONS = (
     *("come", "come", "come", "come", "return", "return", "lose", "lose", "lose", "leave"),
     *("late", "put out", "kick", "hold", "hold", "hold nothing", "let go", "let go", "fail"),
-    *("time", "time", "take over", "take over"),
+    *("time", "time", "take over", "take over", "come after a kick", "rush", "rush"),
 )
 rarely = st.sampled_from((False, False, False, True))
 REFUSALS = {
@@ -49,12 +49,14 @@ class SessionMachine(RuleBasedStateMachine):
         namespace=st.sampled_from(("/newest", "/newest", "/reject", "/many")),
         takeover=st.sampled_from(("strict", "strict", "fast")),
         linger_s=st.sampled_from((0.0, LINGER_S)),
+        is_elsewhere=st.booleans(),
     )
-    def begin(self, namespace: str, takeover: str, linger_s: float) -> None:
+    def begin(self, namespace: str, takeover: str, linger_s: float, is_elsewhere: bool) -> None:
         self.thread = MemoryWorld()
         self.here = namespace
         self.takeover = takeover
         self.world = SeatWorld(takeover=takeover, linger_s=linger_s)
+        self.world.store.is_elsewhere = is_elsewhere
         self.thread.do(self.world.start, self.thread.nursery)
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -65,12 +67,8 @@ class SessionMachine(RuleBasedStateMachine):
     async def _check(self) -> None:
         await self.world.settle()
         assert self.world.defects.told == []
-        inside: dict[str, int] = {}
-        for socket in self.world.sockets(self.here):
-            assert socket.user is not None
-            inside[socket.user] = inside.get(socket.user, 0) + 1
         most = MAXIMUM if self.here == "/many" else 1
-        assert self.takeover == "fast" or max(inside.values(), default=0) <= most, "I7"
+        assert self.takeover == "fast" or self.world.crowds[self.here] <= most, "I7"
 
     def those(self, *, is_in: bool | None = None) -> list[Visitor]:
         return [
@@ -125,6 +123,13 @@ class SessionMachine(RuleBasedStateMachine):
             old = inside[pick % len(inside)]
             store.hold = {at}
             self.do(partial(world.come, late=late), server, self.here, old.user)
+        elif what == "come after a kick" and inside:  # before all nodes know of it
+            old = inside[pick % len(inside)]
+            store.hold = {("orders after", "confirm before")[pick % 2]}
+            self.do(store.inner.kick, self.here, old.user)
+            self.do(partial(world.come, late=late), server, self.here, old.user)
+        elif what == "rush":
+            self.do(self._rush, server, user, pick, late)
         elif what == "lose" and here:
             self.do(world.lose, here[pick % len(here)])
         elif what == "leave" and inside:
@@ -145,6 +150,27 @@ class SessionMachine(RuleBasedStateMachine):
             self.do(self.thread.advance, seconds)
         else:
             self.do(partial(world.come, late=late, busy=busy), server, self.here, user)
+
+    async def _rush(self, server: int, user: str, pick: int, late: bool) -> None:
+        """A user logs in twice within a turn, and an older client leaves between the logins."""
+        world = self.world
+        first = await world.open(server, self.here, user)
+        second = await world.open(server, self.here, user, late=late)
+        if pick % 2:  # all connections are preferred, so they are read in this order
+            for one in (first, second):
+                one.wire.send(["40"])
+            await world.settle()
+        old = [one for one in self.those(is_in=True) if (one.server, one.user) == (server, user)]
+        is_calm = not (world.store.hold or world.store.held or world.store.is_elsewhere)
+        world.ask(first)
+        if old:
+            world.say_goodbye(old[pick % len(old)])
+        world.ask(second)
+        if not pick % 3:
+            await world.store.inner.kick(self.here, user)
+        elif pick % 2 and is_calm and not world.lines and self.here == "/newest" and not late:
+            await world.settle()
+            assert not first.is_in, "the newest login wins (PRES-93)"
 
     async def _let_go(self, held: Held, fails: bool) -> None:
         self.world.store.let_go(held, fails=fails)

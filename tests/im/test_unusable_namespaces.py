@@ -22,9 +22,12 @@ def measure(presence: Presence, server: Server) -> float:
 
 
 @pytest.mark.req("LEASE-36", "LEASE-37")
+@pytest.mark.parametrize("is_near", [False, True])
 @trio_test
-async def test_a_node_is_ready_for_the_namespaces_that_can_be_used(mock_clock: MockClock) -> None:
-    async with running(count=1) as world:
+async def test_a_node_is_ready_for_the_namespaces_that_can_be_used(
+    is_near: bool, mock_clock: MockClock
+) -> None:
+    async with running(count=1, is_near=is_near) as world:
         presence, server = world.presences[0], world.servers[0]
         world.store.unusable.add(HERE)
         assert (await world.come(0, HERE, "ann")).is_cut_off
@@ -39,12 +42,13 @@ async def test_a_node_is_ready_for_the_namespaces_that_can_be_used(mock_clock: M
 
 
 @pytest.mark.req("LEASE-32")
+@pytest.mark.parametrize("is_near", [False, True])
 @trio_test
 async def test_releases_of_other_namespaces_go_on(
-    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+    is_near: bool, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with running(count=1) as world:
+    async with running(count=1, is_near=is_near) as world:
         ann, bob = await world.come(0, HERE, "ann"), await world.come(0, OTHER, "bob")
         cyd, dan = await world.come(0, HERE, "cyd"), await world.come(0, OTHER, "dan")
         world.store.unusable.add(HERE)

@@ -44,7 +44,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 31 methods, nearly all of which are those of the interface.
+    It has 30 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -147,9 +147,6 @@ class MemoryStore:
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await trio.lowlevel.checkpoint()
         return self.claim_now(request)
-
-    def is_online(self, namespace: str, user: str) -> bool:
-        return user in self._books.open(namespace).book.users
 
     def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         shelf = self._books.open(request.namespace)

@@ -133,11 +133,15 @@ class Node:
             self._changed.set()
 
     def _release_now(self, claim: "Claim", reason: str) -> bool:
-        """Release a claim here and now, if the store can do that."""
+        """Release a claim here and now, if the store can do that (PRES-92)."""
         at_once = self.store.at_once
-        if at_once is None:
+        if at_once is None or claim in self.reasserting:  # LEASE-16
             return False
-        self._note_released(claim, at_once.release_now(claim.refer(self.boot), reason), self.boot)
+        try:
+            outcome = at_once.release_now(claim.refer(self.boot), reason)
+        except StoreUnavailable:  # PRES-94: whoever takes queued releases asks again, and reports
+            return False
+        self._note_released(claim, outcome, self.boot)
         return True
 
     def linger(self, claim: "Claim", reason: str, until: float, saved_until: float) -> None:

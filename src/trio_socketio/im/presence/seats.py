@@ -1,5 +1,7 @@
 """The seats of one namespace: the last step of joining takes one, and leaving gives it back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +69,8 @@ class Seats(Observer):
             joining: of the client.
             timeout_s: how long what has to be awaited may take; None means hook_timeout_s.
         Returns:
-            What has to be awaited, if the store cannot give the seat at once.
+            What has to be awaited, if the store cannot give the seat at once, or if others have to
+            be put out before the client enters.
         Raises:
             ConnectRefused: it gets none.
         """
@@ -76,23 +79,28 @@ class Seats(Observer):
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
-        place, at_once = socket.namespace.name, node.store.at_once
-        # A client that it replaces has to be told before this one enters, and within one turn the
-        # output of two connections leaves in either order.
-        if (
-            at_once is None
-            or at_once.is_online(place, user)
-            or not self._life.has_turn(place, user)
-        ):
+        at_once = node.store.at_once
+        if at_once is None or not self._life.has_turn(socket.namespace.name, user):
             return Awaited(self._take_later, (joining, socket, user), timeout_s)
+        # PRES-92, PRES-93: here and now, so that a later CONNECT is a later login for the store.
         claim = self._begin(joining, socket, user)
         request = claim.request(node.name, node.boot)
+        awaited = None
         try:
-            self._note(claim, request, at_once.claim_now(request))
+            claimed = self._note(claim, request, at_once.claim_now(request))
+            # PRES-55: older clients on other nodes may still be in. Those on this node are out by
+            # now, but are to be told so before this one is told that it is in (PRES-96), and within
+            # one turn the output of two connections leaves in either order. So this node has to
+            # confirm, too, which it does when they were told.
+            if claimed.awaits or claimed.orders:
+                claim.awaits = *claimed.awaits, *(order.token for order in claimed.orders)
+                awaited = Awaited(self._wait_clear, (claim, request), timeout_s)
+        except StoreUnavailable as error:  # PRES-94
+            raise self._explain(claim, error) from error
         finally:
-            claim.leave_step()
-        self._check(claim)
-        return None
+            if awaited is None:
+                claim.leave_step()
+        return awaited
 
     async def _take_later(self, joining: "Joining", socket: "Socket", user: str) -> None:
         deadline = trio.current_time() + STORE_S  # of the turn and the claim together (LEASE-33)
@@ -102,16 +110,37 @@ class Seats(Observer):
         if not is_turn:  # LEASE-12
             raise _unavailable()
         claim = self._begin(joining, socket, user)
-        try:
+        with self._in_step(claim):
             await self._claim(claim, deadline)
-        except NamespaceUnusable as error:  # LEASE-32
-            self._node.unusable.note(claim.namespace, error)
-            raise _unavailable() from error
+
+    async def _wait_clear(self, claim: Claim, request: ClaimRequest) -> None:
+        """Let the client of a claim that was made at once enter when others are out."""
+        with self._in_step(claim):
+            await self._wait_others(claim, request)
+
+    @contextmanager
+    def _in_step(self, claim: Claim) -> Iterator[None]:
+        """Refuse a client if the store fails in the block, or if it has lost its seat by its end.
+
+        Raises:
+            ConnectRefused: that has happened.
+        """
+        try:
+            yield
         except StoreUnavailable as error:
-            raise _unavailable() from error
+            raise self._explain(claim, error) from error
         finally:
             claim.leave_step()
-        self._check(claim)
+        if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
+            raise _unavailable()
+        if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
+            raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
+
+    def _explain(self, claim: Claim, error: StoreUnavailable) -> ConnectRefused:
+        """Return what a client is told for which the store could not do what it was asked."""
+        if isinstance(error, NamespaceUnusable):  # LEASE-32
+            self._node.unusable.note(claim.namespace, error)
+        return _unavailable()
 
     def _begin(self, joining: "Joining", socket: "Socket", user: str) -> Claim:
         """Make the claim of a client, which is undone if the client does not join.
@@ -132,20 +161,22 @@ class Seats(Observer):
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         return claim
 
-    def _check(self, claim: Claim) -> None:
-        """Refuse a client that has lost its seat meanwhile."""
-        if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
-            raise _unavailable()
-        if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
-            raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
-
     async def _claim(self, claim: Claim, deadline: float) -> None:
         node, losses = self._node, self._life.losses
         request = claim.request(node.name, node.boot)
         self._note(claim, request, await self._ask(claim, request, deadline))
         if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
             self._life.reassert_later(claim)
-        if not node.is_clear(claim):
+        await self._wait_others(claim, request)
+
+    async def _wait_others(self, claim: Claim, request: ClaimRequest) -> None:
+        """Wait until the older clients of the user are out (PRES-55).
+
+        Raises:
+            StoreUnavailable: that cannot be known.
+        """
+        node = self._node
+        if self._life.may_give and not node.is_clear(claim):
             wait_s = FAST_S if request.takeover == "fast" else inf
             with claim.open_wait(trio.current_time() + wait_s):
                 await node.wait_clear(claim)
@@ -155,15 +186,15 @@ class Seats(Observer):
 
     def _note(
         self, claim: Claim, request: ClaimRequest, outcome: "Claimed | Taken | Fenced"
-    ) -> None:
-        """Note what the store has answered.
+    ) -> Claimed:
+        """Note what the store has answered, and return it.
 
         Raises:
             ConnectRefused: the client gets no seat.
         """
         if isinstance(outcome, Claimed):
             self._node.note_claimed(claim, outcome)
-            return
+            return outcome
         self._node.note_refused(claim)
         if isinstance(outcome, Taken):
             raise _refused(outcome.reason)

@@ -20,6 +20,7 @@ from trio_socketio.im.presence.node_life import NodeLife
 from trio_socketio.im.presence.options import PresenceOptions, check_linger
 from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.im.presence.seats import Seats
+from trio_socketio.im.presence.store import PresenceStore, check_store
 from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.namespace_name import full_name
@@ -30,7 +31,6 @@ from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.steps import Awaited, Step
 
 if TYPE_CHECKING:
-    from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.protocol.presence_log import EntryType
     from trio_socketio.socketio.joining import Joining
@@ -137,7 +137,7 @@ class Presence:
             elsewhere is known.
 
     Raises:
-        LocalProtocolError: the server is running already, or has a presence.
+        LocalProtocolError: the server runs already, or has a presence; or this is not a store.
         OptionError: there is no such outage mode.
     """
 
@@ -153,7 +153,7 @@ class Presence:
             raise LocalProtocolError("the server has a presence already: presence_of returns it")
         if outage not in get_args(Outage):
             raise OptionError("outage", f"must be strict or available, not {outage!r}")
-        self._store = MemoryStore() if store is None else store
+        self._store = MemoryStore() if store is None else check_store(store)
         self._has_own_store = store is not None
         self._has_own_name = node is not None
         self._server = server
@@ -195,11 +195,11 @@ class Presence:
             node: the name of this node, unless it was given one.
             outage: "strict" or "available".
         Raises:
-            LocalProtocolError: it has a store of its own, or the server serves already.
+            LocalProtocolError: it has a store of its own, or serves; or this is not a store.
         """
         if self._has_own_store or self._node.boot:
             raise LocalProtocolError("presence has a store already, which is in use")
-        self._store = self._node.store = store
+        self._store = self._node.store = check_store(store)
         self._has_own_store = True
         self._life.outage = outage
         if node is not None and not self._has_own_name:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from trio_socketio.errors import TrioSocketIOError
+from trio_socketio.errors import LocalProtocolError, TrioSocketIOError
 from trio_socketio.protocol.presence_claims import (
     Absent,
     Claimed,
@@ -46,10 +46,11 @@ class NamespaceUnusable(StoreUnavailable):
 
 
 class AtOnce(Protocol):
-    """What a store in the same process can do immediately, without a task that waits."""
+    """What a store in the same process can do immediately, without a task that waits.
 
-    def is_online(self, namespace: str, user: str) -> bool:
-        """Whether a user has a seat."""
+    Both methods may raise StoreUnavailable, as those of `PresenceStore` may. Whoever claims is
+    refused then, and a release waits until `PresenceStore.release` has taken it.
+    """
 
     def claim_now(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         """Do what `PresenceStore.claim` does."""
@@ -75,7 +76,10 @@ class PresenceStore(Protocol):
 
     @property
     def at_once(self) -> AtOnce | None:
-        """What it can do immediately; None if every answer takes time."""
+        """What it can do immediately; None if every answer takes time.
+
+        It is asked for anew with each claim and each release, so it may be None at times.
+        """
 
     @property
     def is_shared(self) -> bool:
@@ -208,3 +212,24 @@ class PresenceStore(Protocol):
 
     async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
         """Wait until `read` from this cursor returns anything but "nothing new"."""
+
+
+_MEMBERS: Final = tuple(name for name in vars(PresenceStore) if not name.startswith("_"))
+
+
+def check_store(store: PresenceStore) -> PresenceStore:
+    """Return a store that has all members of the interface (PRES-95).
+
+    Otherwise it would fail with the first client that needs one which is missing, and each that
+    follows.
+
+    Raises:
+        LocalProtocolError: some are missing.
+    """
+    missing = [name for name in _MEMBERS if not hasattr(store, name)]
+    if missing:
+        raise LocalProtocolError(
+            f"{type(store).__name__} is not a presence store, which has all members of "
+            f"PresenceStore: it has no {', '.join(missing)}"
+        )
+    return store
