@@ -221,18 +221,22 @@ async def open_scene(server: RedisServer, folder: Path) -> AsyncIterator[Scene]:
         "TRIO_SOCKETIO__REDIS__URL": server.tcp_url.replace("://", "://trio-socketio@"),
         "TRIO_SOCKETIO__REDIS__PASSWORD_FILE": str(secret),
     }
-    async with open_nodes(folder, ports, **variables) as nodes, trio.open_nursery() as tasks:
+    async with (
+        open_nodes(folder, ports, **variables) as nodes,
+        open_client(ports[3001]) as ann,
+        open_client(ports[3002]) as bob,
+        trio.open_nursery() as tasks,  # last: its tasks end before their clients are closed
+    ):
         scene = Scene(server, nodes, ports, folder)
         for node in nodes.values():
             tasks.start_soon(_follow, node)
-        async with open_client(ports[3001]) as ann, open_client(ports[3002]) as bob:
-            await join_lobby(ann)
-            await join_lobby(bob)
-            tasks.start_soon(_say, scene, ann)
-            tasks.start_soon(_hear, scene, bob)
-            await scene.wait_heard()
-            yield scene
-            tasks.cancel_scope.cancel()
+        await join_lobby(ann)
+        await join_lobby(bob)
+        tasks.start_soon(_say, scene, ann)
+        tasks.start_soon(_hear, scene, bob)
+        await scene.wait_heard()
+        yield scene
+        tasks.cancel_scope.cancel()
 
 
 async def _follow(node: ServingProcess) -> None:
