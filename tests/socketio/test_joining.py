@@ -21,7 +21,7 @@ from tests.socketio.serving import (
     the_socket,
     until,
 )
-from tests.wire import SocketIOClient
+from tests.wire import ConnectionEnded, SocketIOClient
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import (
@@ -1083,6 +1083,35 @@ async def test_an_accepted_client_satisfies_the_connect_timeout() -> None:
         await client.connect()
         await trio.sleep(0.3)
         await client.emit("auth", {"name": "ann"})
+        assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-42", "BND-15")
+@trio_test
+async def test_an_accepted_client_that_leaves_has_to_join_in_time() -> None:
+    """Otherwise it would keep its place among those who have joined nothing for ever."""
+    server, _ = guarded_server(Door())
+    server.options = ServerOptions(connect_timeout_s=0.2, max_unjoined_sessions=1)
+    async with serving(server) as port, open_client(port) as client:
+        await client.connect()
+        await client.send("1")
+        with pytest.raises(ConnectionEnded):
+            await client.receive()
+        await until(lambda: server.statistics().sessions_unjoined == 0)
+
+
+@pytest.mark.req("JOIN-42")
+@trio_test
+async def test_a_client_that_has_joined_may_leave_where_it_was_accepted_only() -> None:
+    server, _ = guarded_server(Door(), "/other")
+    server.options = ServerOptions(connect_timeout_s=0.1)
+    async with serving(server) as port, open_client(port) as client:
+        await client.connect()
+        await client.emit("auth", {"name": "ann"})
+        assert await ask(client, "ping") == ["pong"]
+        await client.connect("/other")
+        await client.send("1/other,")
+        await trio.sleep(0.3)
         assert await ask(client, "ping") == ["pong"]
 
 

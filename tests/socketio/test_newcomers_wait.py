@@ -242,7 +242,11 @@ async def test_it_is_preferred_too_if_the_client_has_joined_while_hooks_looked_a
 @pytest.mark.req("RUN-51")
 @pytest.mark.parametrize(
     ("method", "query"),
-    [("GET", "EIO=4&transport=nonsense"), ("GET", "EIO=3&transport=polling"), ("PUT", "")],
+    [
+        ("GET", "EIO=4&transport=nonsense"),
+        ("GET", "EIO=3&transport=polling"),
+        ("PUT", "EIO=4&transport=polling"),
+    ],
 )
 @trio_test
 async def test_a_request_that_is_refused_prefers_no_connection(method: str, query: str) -> None:
@@ -252,7 +256,7 @@ async def test_a_request_that_is_refused_prefers_no_connection(method: str, quer
         await engine.receive()
         sid = engine.target.partition("sid=")[2]
         http = HttpClient(port)
-        target = f"/socket.io/?{query or 'EIO=4&transport=polling'}&sid={sid}"
+        target = f"/socket.io/?{query}&sid={sid}"
         assert (await http.request(method, target)).status == 400
         assert not is_preferred(server, http.stream)
         await http.aclose()

@@ -231,17 +231,16 @@ class EngineServer:
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:
         """Open a session for an admitted request, or hand it to the session that it names."""
-        sid, newcomers = request.query.get("sid"), self.newcomers
-        if newcomers is not None:
-            if sid:
-                if self.sessions[sid] not in newcomers:  # RUN-50, RUN-51
-                    self.poller.prefer(request.connection)
-            elif (refusal := newcomers.refuse(request)) is not None:
+        sid = request.query.get("sid")
+        if self.newcomers is not None and not sid:
+            refusal = self.newcomers.refuse(request)
+            if refusal is not None:
                 self.refuse(request, refusal, upgrade=upgrade)
                 return
         if upgrade:
             self._serve_upgrade(request, sid)
         elif sid:
+            self._prefer(request, sid)  # RUN-51
             polling = self.sessions[sid]._transport
             if not isinstance(polling, PollingTransport):  # for mypy: verify has seen that it is
                 BAD_REQUEST.answer(request, self.admission.headers(request))
@@ -257,9 +256,15 @@ class EngineServer:
         if headers is None or request.method != "GET":
             self.refuse(request, websocket_refusal(request), upgrade=True)
         elif sid:
+            self._prefer(request, sid)  # RUN-50
             self._opening.open_candidate(request, headers, self.sessions[sid])
         else:
             self._opening.open_websocket(request, headers)
+
+    def _prefer(self, request: "Request", sid: str) -> None:
+        """Have the connection of a request come before newcomers if its client has joined."""
+        if self.newcomers is not None and self.sessions[sid] not in self.newcomers:
+            self.poller.prefer(request.connection)
 
     # -- sessions
 

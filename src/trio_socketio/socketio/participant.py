@@ -39,6 +39,9 @@ PUT_OUT: Final = "disconnected by the server"
 class Participant:
     """One client: takes its packets to the sockets of its namespaces.
 
+    It has 13 attributes, three of which say how far it has come: whether it has joined anything,
+    until when it must have, and whether its session has ended.
+
     Args:
         host: the options of the server, and the parts that are shared.
         namespaces: of the server.
@@ -48,7 +51,7 @@ class Participant:
     Attributes:
         held: the weight of what the client has sent; kept by Intake.
         join_by: when the client must have joined a namespace, on trio's clock; infinity once it
-            has.
+            has, and while it is accepted.
         sockets: those that have joined, by namespace.
     """
 
@@ -56,6 +59,7 @@ class Participant:
         "__weakref__",
         "_acks_awaited",
         "_closed",
+        "_has_joined",
         "_history",
         "_joinings",
         "_joinings_at_work",
@@ -81,6 +85,7 @@ class Participant:
         self._joinings: dict[str, Joining] | None = None  # those that are undecided, by namespace
         self._joinings_at_work = 0  # also decided ones, until their tasks end
         self._history: History | None = None
+        self._has_joined = False
         self._acks_awaited = 0
         self._closed = False
 
@@ -216,7 +221,9 @@ class Participant:
         """Take in the socket of a joining that has ended in JOINED."""
         assert self._joinings is not None
         del self._joinings[joining.name]
-        if not self.sockets:  # BND-15, RUN-50; it matters the first time only, and never harms
+        if not self._has_joined:  # BND-15, RUN-50
+            self._has_joined = True
+            self.join_by = inf
             self.session.joined()
         self.sockets[joining.name] = socket
         log.debug("%s: socket %s has joined %r", self.session, socket.public_id, joining.name)
@@ -227,6 +234,10 @@ class Participant:
         """Let the client ask again: a joining was decided against it."""
         if self._joinings is not None and self._joinings.get(joining.name) is joining:
             del self._joinings[joining.name]
+        if self.join_by == inf and not self._has_joined:
+            # JOIN-42: it was accepted, and has left or was turned away.
+            self.join_by = trio.current_time() + self.host.options.sockets.connect_timeout_s
+            self.session.reschedule()
 
     def joining_over(self) -> None:
         """Stop counting a joining of which nothing is at work."""
