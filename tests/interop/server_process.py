@@ -7,8 +7,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import cycle
 from pathlib import Path
+from random import sample
 from types import TracebackType
 from typing import IO, Self
 
@@ -27,12 +29,21 @@ class ServerFailed(Exception):
     """The server did not start, did not stop, or ended by itself; its last words are included."""
 
 
+# Below those that the system gives to clients, who would take a port before its server listens.
+# Each worker has its own, so that no other takes one meanwhile either.
+_PORTS_OF_WORKER = 1000
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 20
+_FIRST_PORT = 10_000 + _PORTS_OF_WORKER * _WORKER
+_ports = cycle(sample(range(_FIRST_PORT, _FIRST_PORT + _PORTS_OF_WORKER), _PORTS_OF_WORKER))
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on at the moment."""
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, and that was not returned lately."""
+    for port in _ports:
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("a cycle has no end")
 
 
 class ServerProcess:
