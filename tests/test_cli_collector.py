@@ -57,7 +57,7 @@ async def test_the_collector_looks_at_little_at_a_time_and_at_all_in_time(tmp_pa
     async with serving("--app", f"{path}:create") as server:
         async with open_client(await server.wait_port(), "websocket") as client:
             await client.connect()
-            await client.emit("watch", 2_000_000, ack_id=1)
+            await client.emit("watch", 6_000_000, ack_id=1)
             text, _ = await client.receive()
         assert text.startswith("31[[")
         made, young, older, frozen = map(
@@ -65,6 +65,6 @@ async def test_the_collector_looks_at_little_at_a_time_and_at_all_in_time(tmp_pa
         )
         assert young < 2_500
         assert older < 15_000
-        assert 500_000 < made < 1_500_000
+        assert 1_500_000 < made < 4_500_000
         assert frozen > 20_000  # the modules, which are never looked at
         assert await server.end() == 0
