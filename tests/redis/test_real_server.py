@@ -238,6 +238,34 @@ async def test_a_program_that_stood_still_reads_before_it_judges(
         assert redis.statistics().reconnects == 0
 
 
+class StandStill(trio.abc.Instrument):
+    """Stops the process once, before a certain step of the task that has commands time out."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps  # how many come before
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name.endswith("Connection._expire"):
+            if self.steps == 0:
+                time.sleep(0.3)
+            self.steps -= 1
+
+
+@pytest.mark.parametrize("steps", range(4))
+@pytest.mark.req("REDIS-39")
+@trio_test
+async def test_wherever_a_program_stands_still_it_reads_before_a_command_times_out(
+    shared_redis: RedisServer, steps: int
+) -> None:
+    async with open_redis(
+        options=RedisOptions(url=shared_redis.url, command_timeout_s=0.2)
+    ) as redis:
+        stop = StandStill(steps)
+        trio.lowlevel.add_instrument(stop)
+        while stop.steps >= 0:
+            assert await redis.execute("ECHO", "x") == b"x"
+
+
 @pytest.mark.req("REDIS-05", "REDIS-06", "REDIS-08", "REDIS-04")
 @trio_test
 async def test_passwords_and_databases(tmp_path: Path) -> None:

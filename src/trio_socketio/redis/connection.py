@@ -14,6 +14,7 @@ from trio_socketio.protocol.redis_pipeline import Pipeline
 from trio_socketio.redis.dialing import explain
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.redis.probe import Probe
+from trio_socketio.redis.reading import wait_read
 from trio_socketio.redis.statistics import Counts
 from trio_socketio.redis.subscriptions import Subscriptions
 from trio_socketio.runtime.groups import alone
@@ -189,12 +190,16 @@ class Connection:
                 self._counts.bytes_sent += len(piece)
 
     async def _expire(self) -> None:
-        """Have commands time out."""
+        """Have commands time out, but not over time in which the process stood still (REDIS-39)."""
         limit_s = self._options.command_timeout_s
+        due = trio.current_time()
         while True:
-            # If the process has stood still, what has arrived meanwhile is read first.
-            await checkpoint()
+            await trio.sleep_until(due)
             now = trio.current_time()
+            if now > due + EXPIRY_S:
+                # Commands may not even have been sent, or were sent a moment ago.
+                await trio.sleep(EXPIRY_S)
+            await wait_read()
             next_at = self.pipeline.expire(now)
             # A command that is queued from now on has not timed out before limit_s have passed.
-            await trio.sleep_until(max(now + EXPIRY_S, min(next_at, now + limit_s)))
+            due = max(now + EXPIRY_S, min(next_at, now + limit_s))
