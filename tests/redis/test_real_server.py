@@ -241,26 +241,28 @@ async def test_a_program_that_stood_still_reads_before_it_judges(
 class StandStill(trio.abc.Instrument):
     """Stops the process once, before a certain step of the task that has commands time out."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, pause_s: float) -> None:
         self.steps = steps  # how many come before
+        self.pause_s = pause_s
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         if task.name.endswith("Connection._expire"):
             if self.steps == 0:
-                time.sleep(0.3)
+                time.sleep(self.pause_s)
             self.steps -= 1
 
 
+@pytest.mark.parametrize("pause_s", [0.21, 0.3])
 @pytest.mark.parametrize("steps", range(4))
 @pytest.mark.req("REDIS-39")
 @trio_test
 async def test_wherever_a_program_stands_still_it_reads_before_a_command_times_out(
-    shared_redis: RedisServer, steps: int
+    shared_redis: RedisServer, steps: int, pause_s: float
 ) -> None:
     async with open_redis(
         options=RedisOptions(url=shared_redis.url, command_timeout_s=0.2)
     ) as redis:
-        stop = StandStill(steps)
+        stop = StandStill(steps, pause_s)
         trio.lowlevel.add_instrument(stop)
         while stop.steps >= 0:
             assert await redis.execute("ECHO", "x") == b"x"

@@ -14,7 +14,6 @@ from trio_socketio.protocol.redis_pipeline import Pipeline
 from trio_socketio.redis.dialing import explain
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.redis.probe import Probe
-from trio_socketio.redis.reading import wait_read
 from trio_socketio.redis.statistics import Counts
 from trio_socketio.redis.subscriptions import Subscriptions
 from trio_socketio.runtime.groups import alone
@@ -25,7 +24,7 @@ SLICE_BYTES: Final = 256 << 10
 TURN_S: Final = 0.001
 """After so long with messages all other tasks have a turn."""
 EXPIRY_S: Final = 0.05
-"""How much too late a command may time out, so that many of them cost one look."""
+"""How much too late a command times out. So many of them cost one look, too."""
 BATCH: Final = 4
 """How many replies and messages are handled between two looks at the clock."""
 
@@ -190,16 +189,14 @@ class Connection:
                 self._counts.bytes_sent += len(piece)
 
     async def _expire(self) -> None:
-        """Have commands time out, but not over time in which the process stood still (REDIS-39)."""
+        """Have commands time out (REDIS-39)."""
         limit_s = self._options.command_timeout_s
         due = trio.current_time()
         while True:
             await trio.sleep_until(due)
-            now = trio.current_time()
-            if now > due + EXPIRY_S:
-                # Commands may not even have been sent, or were sent a moment ago.
-                await trio.sleep(EXPIRY_S)
-            await wait_read()
-            next_at = self.pipeline.expire(now)
+            # If the process stood still, this is the time in which what had arrived is read, and
+            # what was queued just before is sent and answered.
+            await trio.sleep(EXPIRY_S)
+            next_at = self.pipeline.expire(due)
             # A command that is queued from now on has not timed out before limit_s have passed.
-            due = max(now + EXPIRY_S, min(next_at, now + limit_s))
+            due = min(next_at, trio.current_time() + limit_s)
