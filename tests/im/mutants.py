@@ -205,14 +205,8 @@ MISTAKES: Final = (
     Mistake(
         "a client that enters while the old one is in on the same node",
         NODE,
-        """        self.claims.note_claimed(claim, outcome.token)
-        claim.awaits = outcome.awaits
-        for order in outcome.orders:
-            self.obey(order)
-""",
-        """        self.claims.note_claimed(claim, outcome.token)
-        claim.awaits = outcome.awaits
-""",
+        "        leavers = (self.obey(order) for order in outcome.orders)\n",
+        "        leavers: list[Leaver | None] = []\n",
         SESSIONS,
     ),
     Mistake(
@@ -239,22 +233,22 @@ MISTAKES: Final = (
     Mistake(
         "a client that enters at once while a kicked one is in on another node",
         SEATS,
-        "if claimed.awaits or claimed.orders:",
-        "if claimed.orders:",
+        "if claim.awaits or leavers:",
+        "if leavers:",
         SEATING,
     ),
     Mistake(
         "a client that is let in before the old one on its node is told",
         SEATS,
-        "if claimed.awaits or claimed.orders:",
-        "if claimed.awaits:",
+        "if claim.awaits or leavers:",
+        "if claim.awaits:",
         SEATING,
     ),
     Mistake(
-        "a client that is let in while the old one on its node may still have to be told",
-        SEATS,
-        "*claimed.awaits, *(order.token for order in claimed.orders)",
-        "claimed.awaits",
+        "an old client of which nobody knows that it still has to be told",
+        NODE,
+        "        self._leavers[order.attempt] = leaver = Leaver(session)\n",
+        "        leaver = Leaver(session)\n",
         SEATING,
     ),
     Mistake(

@@ -26,7 +26,7 @@ from trio_socketio import (
 from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
-from trio_socketio.im.presence.confirming import LEAVES_S
+from trio_socketio.im.presence.leavers import LEAVES_S
 from trio_socketio.protocol.presence_claims import ClaimRef, ClaimRequest
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
@@ -149,7 +149,8 @@ async def test_a_kicked_client_is_out_before_a_new_one_enters_on_whatever_node(
         new = await world.come(0, "/newest", "ann")
         assert world.store.at_once is not None
         assert (await world.seats("/newest")).keys() == {"ann"}, "it has the seat"
-        assert new.told == [], "but waits for the confirmation"
+        if server == 1:
+            assert new.told == [], "but waits for the confirmation of the other node"
         world.store.let_all_go()
         await world.settle()
         assert (old.told, new.told) == ([CONNECT, KICKED, DISCONNECT], [CONNECT])
@@ -289,15 +290,42 @@ async def test_the_old_client_is_told_first_also_by_a_node_that_is_late(
         assert done == ["sent", "confirmed"]
 
 
-@pytest.mark.req("PRES-80")
+@pytest.mark.req("PRES-80", "PRES-96")
+@pytest.mark.parametrize("server", [0, 1])
 @trio_test
 async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    server: int, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running() as world:
         await world.come(0, "/newest", "ann")
         monkeypatch.setattr(Session, "waiting_bytes", 1)
-        new = await world.come(1, "/newest", "ann")
+        new = await world.come(server, "/newest", "ann")
+        assert new.told == []
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert new.told == [CONNECT]
+
+
+@pytest.mark.req("PRES-80", "PRES-96")
+@pytest.mark.parametrize("server", [0, 1])
+@pytest.mark.parametrize("ends", ["replaced", "kicked"])
+@trio_test
+async def test_so_does_one_that_was_put_out_before(
+    ends: str, server: int, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not in any more when the new client comes, but has not been told."""
+    async with running() as world:
+        await world.come(0, "/newest", "ann")
+        (deaf,) = world.sockets("/newest")
+        session = deaf.session
+        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        if ends == "replaced":
+            await world.come(0, "/newest", "ann")
+        else:
+            await world.store.kick("/newest", "ann")
+            await world.settle()
+        assert not deaf.connected
+        new = await world.come(server, "/newest", "ann")
         assert new.told == []
         mock_clock.jump(LEAVES_S)
         await world.settle()

@@ -170,7 +170,7 @@ class SessionMachine(RuleBasedStateMachine):
             await world.store.inner.kick(self.here, user)
         elif pick % 2 and is_calm and not world.lines and self.here == "/newest" and not late:
             await world.settle()
-            assert not first.is_in, "the newest login wins (PRES-93)"
+            assert second.is_in, "the newest login wins (PRES-93)"
 
     async def _let_go(self, held: Held, fails: bool) -> None:
         self.world.store.let_go(held, fails=fails)

@@ -2,12 +2,14 @@
 
 import logging
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 import trio
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.im.presence.held_claims import HeldClaims
 from trio_socketio.im.presence.insisting import Insistence
+from trio_socketio.im.presence.leavers import Leaver
 from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.put_aside import PutAside
 from trio_socketio.im.presence.reasserting import Reasserting
@@ -73,6 +75,7 @@ class Node:
         self.reasserting = Reasserting()
         self.unusable = PutAside("the namespace")
         self.on_fenced: Callable[[str], None] = _ignore
+        self._leavers = WeakValueDictionary[int, Leaver]()  # by the numbers of their attempts
         self._changed = trio.Event()  # there is a release, or another claim lingers
 
     # -- claims
@@ -91,12 +94,16 @@ class Node:
         claim.move(Input.REFUSED)
         self.claims.forget_if_over(claim)
 
-    def note_claimed(self, claim: "Claim", outcome: Claimed) -> None:
-        """Note that the store has given a seat; older clients here are out (PRES-55)."""
+    def note_claimed(self, claim: "Claim", outcome: Claimed) -> list[Leaver]:
+        """Note that the store has given a seat; older clients here are out (PRES-55).
+
+        Returns:
+            Those of them that may not have been told so yet.
+        """
         self.claims.note_claimed(claim, outcome.token)
         claim.awaits = outcome.awaits
-        for order in outcome.orders:
-            self.obey(order)
+        leavers = (self.obey(order) for order in outcome.orders)
+        return [leaver for leaver in leavers if leaver is not None]
 
     def is_clear(self, claim: "Claim") -> bool:
         """Whether nothing keeps a client from entering, as far as this node knows."""
@@ -179,18 +186,25 @@ class Node:
             self.release(claim, reason)
         return len(lost)
 
-    def obey(self, order: Order) -> "Session | None":
+    def obey(self, order: Order) -> Leaver | None:
         """Put the client of an order out, if it is still here.
 
         Returns:
-            Its session, which has not been sent yet what the client is told.
+            The client, as long as it may not have been told so. The store gives an order several
+            times: to whoever takes the seat on this node, and until it is confirmed.
         """
         claim = self.claims.find(order.attempt)
-        if claim is None or order.boot != self.boot:
-            return None
-        if not claim.is_unsure and claim.token not in (None, order.token):
-            return None  # LEASE-17: it has been reasserted since, so it may be here still
-        return self._evict(claim, order.reason)
+        # LEASE-17: if it has been reasserted since, its client may be here still.
+        if (
+            claim is not None
+            and order.boot == self.boot
+            and (claim.is_unsure or claim.token in (None, order.token))
+        ):
+            session = self._evict(claim, order.reason)
+            if session is not None:
+                self._leavers[order.attempt] = leaver = Leaver(session)
+                return leaver
+        return self._leavers.get(order.attempt)
 
     def _evict(self, claim: "Claim", reason: str) -> "Session | None":
         socket = claim.socket

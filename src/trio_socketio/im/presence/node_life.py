@@ -385,9 +385,9 @@ class NodeLife:
             told = [(order, node.obey(order)) for order in orders]
             # All at once: else each would wait for the answer, and the client, of the one before.
             async with trio.open_nursery() as nursery:
-                for order, session in told:
+                for order, leaver in told:
                     if order.namespace not in node.unusable:
-                        nursery.start_soon(confirm, node, order, session)
+                        nursery.start_soon(confirm, node, order, leaver)
             if any(order.namespace in node.unusable for order in orders):
                 await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
 

@@ -9,6 +9,7 @@ import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.presence.claims import LEASE_ENDED, Claim
+from trio_socketio.im.presence.leavers import Leaver, wait_told
 from trio_socketio.im.presence.store import CLAIM_S, NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.joining import State as JoiningState
@@ -87,14 +88,9 @@ class Seats(Observer):
         request = claim.request(node.name, node.boot)
         awaited = None
         try:
-            claimed = self._note(claim, request, at_once.claim_now(request))
-            # PRES-55: older clients on other nodes may still be in. Those on this node are out by
-            # now, but are to be told so before this one is told that it is in (PRES-96), and within
-            # one turn the output of two connections leaves in either order. So this node has to
-            # confirm, too, which it does when they were told.
-            if claimed.awaits or claimed.orders:
-                claim.awaits = *claimed.awaits, *(order.token for order in claimed.orders)
-                awaited = Awaited(self._wait_clear, (claim, request), timeout_s)
+            leavers = self._note(claim, request, at_once.claim_now(request))
+            if claim.awaits or leavers:
+                awaited = Awaited(self._wait_clear, (claim, request, leavers), timeout_s)
         except StoreUnavailable as error:  # PRES-94
             raise self._explain(claim, error) from error
         finally:
@@ -113,10 +109,10 @@ class Seats(Observer):
         with self._in_step(claim):
             await self._claim(claim, deadline)
 
-    async def _wait_clear(self, claim: Claim, request: ClaimRequest) -> None:
+    async def _wait_clear(self, claim: Claim, request: ClaimRequest, leavers: list[Leaver]) -> None:
         """Let the client of a claim that was made at once enter when others are out."""
         with self._in_step(claim):
-            await self._wait_others(claim, request)
+            await self._wait_others(claim, request, leavers)
 
     @contextmanager
     def _in_step(self, claim: Claim) -> Iterator[None]:
@@ -164,17 +160,24 @@ class Seats(Observer):
     async def _claim(self, claim: Claim, deadline: float) -> None:
         node, losses = self._node, self._life.losses
         request = claim.request(node.name, node.boot)
-        self._note(claim, request, await self._ask(claim, request, deadline))
+        leavers = self._note(claim, request, await self._ask(claim, request, deadline))
         if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
             self._life.reassert_later(claim)
-        await self._wait_others(claim, request)
+        await self._wait_others(claim, request, leavers)
 
-    async def _wait_others(self, claim: Claim, request: ClaimRequest) -> None:
+    async def _wait_others(
+        self, claim: Claim, request: ClaimRequest, leavers: list[Leaver]
+    ) -> None:
         """Wait until the older clients of the user are out (PRES-55).
 
+        Those on this node are out by now, but are to be told so before this one is told that it is
+        in (PRES-96). Within a turn the output of two connections leaves in either order.
+
         Raises:
-            StoreUnavailable: that cannot be known.
+            StoreUnavailable: it cannot be known whether those on other nodes are out.
         """
+        if leavers:
+            await wait_told(leavers)
         node = self._node
         if self._life.may_give and not node.is_clear(claim):
             wait_s = FAST_S if request.takeover == "fast" else inf
@@ -186,15 +189,14 @@ class Seats(Observer):
 
     def _note(
         self, claim: Claim, request: ClaimRequest, outcome: "Claimed | Taken | Fenced"
-    ) -> Claimed:
-        """Note what the store has answered, and return it.
+    ) -> list[Leaver]:
+        """Note what the store has answered; returns the clients that are out because of it.
 
         Raises:
             ConnectRefused: the client gets no seat.
         """
         if isinstance(outcome, Claimed):
-            self._node.note_claimed(claim, outcome)
-            return outcome
+            return self._node.note_claimed(claim, outcome)
         self._node.note_refused(claim)
         if isinstance(outcome, Taken):
             raise _refused(outcome.reason)

@@ -1,0 +1,47 @@
+"""Clients that were put out of a namespace and may not have been sent so yet."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.errors import SessionClosed
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.session import Session
+
+LEAVES_S: Final = 0.05
+"""How long what an old client is sent is waited for. It takes less than a millisecond, unless that
+does not read, or does not poll at the moment."""
+
+_PASSES: Final = 10  # of the scheduler
+
+
+class Leaver:
+    """A client that was put out. Only those who wait until it was told hold this.
+
+    Args:
+        session: with the client.
+    """
+
+    __slots__ = ("__weakref__", "session")
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+
+
+async def wait_told(leavers: Iterable[Leaver]) -> None:
+    """Wait until clients were sent that they are out, or LEAVES_S have passed.
+
+    Without it, a newer client could be told that it is in before the old one is told that it is
+    out, because output is gathered for a moment.
+    """
+    with trio.move_on_after(LEAVES_S) as scope:
+        for leaver in leavers:
+            with suppress(SessionClosed):
+                await leaver.session.wait_drained()
+    if scope.cancelled_caught:
+        # On a busy machine the time can pass before the poller has had its turn to send.
+        for _ in range(_PASSES):
+            await trio.lowlevel.checkpoint()
