@@ -1102,6 +1102,36 @@ async def test_an_accepted_client_that_leaves_has_to_join_in_time() -> None:
 
 @pytest.mark.req("JOIN-42")
 @trio_test
+async def test_a_client_is_accepted_again_and_again_for_no_longer_than_that() -> None:
+    server, _ = guarded_server(Door())
+    server.options = ServerOptions(connect_timeout_s=0.2)
+    async with serving(server) as port, open_client(port) as client:
+
+        async def ask_again() -> None:
+            while True:
+                await client.connect()
+                await trio.sleep(0.05)
+
+        with trio.fail_after(2), pytest.raises(ConnectionEnded):
+            await ask_again()
+
+
+@pytest.mark.req("JOIN-19", "JOIN-42")
+@trio_test
+async def test_who_is_accepted_in_one_namespace_may_be_refused_in_another() -> None:
+    server, _ = guarded_server(Door())
+    server.options = ServerOptions(connect_timeout_s=0.1)
+    async with serving(server) as port, open_client(port) as client:
+        await client.connect()
+        await client.send("0/nowhere,")
+        assert "Invalid namespace" in str(await client.receive())
+        await trio.sleep(0.3)
+        await client.emit("auth", {"name": "ann"})
+        assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-42")
+@trio_test
 async def test_a_client_that_has_joined_may_leave_where_it_was_accepted_only() -> None:
     server, _ = guarded_server(Door(), "/other")
     server.options = ServerOptions(connect_timeout_s=0.1)

@@ -1,6 +1,7 @@
 """Remembers the namespaces that a session has left, and those that it has brought into being."""
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from trio_socketio.socketio.socket import Socket
 
@@ -27,7 +28,9 @@ class History:
         self.departing: dict[str, Socket] = {}
         self.put_off: list[Packet] = []
         self.founded: list[Any] = []
-        self._leaving: list[Socket] = []  # handlers of some of them may be at work
+        # Handlers of some of them may be at work. Their events hold them: nothing else may, as what
+        # is known of a client that has left is forgotten with its socket (IDENT-94).
+        self._leaving: list[ref[Socket]] = []
         self._left: dict[str, None] = {}
 
     def has_left(self, name: str) -> bool:
@@ -46,14 +49,19 @@ class History:
 
     def remember_leaving(self, socket: Socket) -> None:
         """Remember a socket that has left while its handlers may still be at work."""
-        self._leaving.append(socket)
+        self._leaving.append(ref(socket))
 
     @property
     def leaving(self) -> list[Socket]:
         """The sockets that have left or are about to; handlers of their events may go on."""
-        return [*self.departing.values(), *self._leaving]
+        left = [socket for one in self._leaving if (socket := one()) is not None]
+        return [*self.departing.values(), *left]
 
     def count_leaving(self) -> int:
         """Return how many of these sockets have handlers at work: they are bounded like others."""
-        self._leaving = [one for one in self._leaving if one._events and one._events.pending]
+        self._leaving = [one for one in self._leaving if _is_at_work(one())]
         return len(self._leaving)
+
+
+def _is_at_work(socket: Socket | None) -> bool:
+    return bool(socket is not None and socket._events and socket._events.pending)

@@ -39,8 +39,8 @@ PUT_OUT: Final = "disconnected by the server"
 class Participant:
     """One client: takes its packets to the sockets of its namespaces.
 
-    It has 13 attributes, three of which say how far it has come: whether it has joined anything,
-    until when it must have, and whether its session has ended.
+    It has 14 attributes, four of which say how far it has come: whether it was accepted, whether it
+    has joined anything, until when it must have, and whether its session has ended.
 
     Args:
         host: the options of the server, and the parts that are shared.
@@ -51,7 +51,7 @@ class Participant:
     Attributes:
         held: the weight of what the client has sent; kept by Intake.
         join_by: when the client must have joined a namespace, on trio's clock; infinity once it
-            has, and while it is accepted.
+            has, and while it is accepted for the first time.
         sockets: those that have joined, by namespace.
     """
 
@@ -63,6 +63,7 @@ class Participant:
         "_history",
         "_joinings",
         "_joinings_at_work",
+        "_was_accepted",
         "held",
         "host",
         "join_by",
@@ -86,6 +87,7 @@ class Participant:
         self._joinings_at_work = 0  # also decided ones, until their tasks end
         self._history: History | None = None
         self._has_joined = False
+        self._was_accepted = False  # and has left, or was turned away, before it had joined
         self._acks_awaited = 0
         self._closed = False
 
@@ -206,7 +208,8 @@ class Participant:
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
-        self.join_by = inf  # JOIN-19
+        if not self._was_accepted:
+            self.join_by = inf  # JOIN-19
         told = {"sid": socket.id}  # SIO5-03, RECOVER-01
         # FWD-33: a client whose requests come by way of any node will come back to any node.
         if socket._recovery is not None and not self.session.handshake.is_forwarded:
@@ -234,8 +237,11 @@ class Participant:
         """Let the client ask again: a joining was decided against it."""
         if self._joinings is not None and self._joinings.get(joining.name) is joining:
             del self._joinings[joining.name]
-        if self.join_by == inf and not self._has_joined:
+        if self._has_joined or self.join_by < inf:
+            return
+        if not any(one._is_accepted for one in (self._joinings or {}).values()):
             # JOIN-42: it was accepted, and has left or was turned away.
+            self._was_accepted = True
             self.join_by = trio.current_time() + self.host.options.sockets.connect_timeout_s
             self.session.reschedule()
 

@@ -1,5 +1,6 @@
 """Rules beside the service that finds out who clients are."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -109,16 +110,25 @@ async def test_events_that_wait_when_their_client_leaves_are_judged_by_its_token
 
 
 @pytest.mark.req("IDENT-94")
+@pytest.mark.parametrize("stays", [False, True])
 @trio_test
-async def test_the_token_of_a_client_that_has_left_is_kept_with_its_socket_alone() -> None:
-    async with identified() as world:
-        async with world.client() as client:
+async def test_the_token_of_a_client_that_has_left_is_kept_with_its_socket_alone(
+    stays: bool,
+) -> None:
+    """Also if its session goes on, in other namespaces or in none."""
+    async with AsyncExitStack() as stack:
+        world = await stack.enter_async_context(identified())
+        async with AsyncExitStack() as leaving:
+            client = await leaving.enter_async_context(world.client())
             await client.connect("/chat", {"token": ANN})
             socket = the_socket(world.server, "/chat")
             there = world.service.client_of(socket)
             assert there is not None
             identity = there.identity
             del there
+            if stays:
+                await client.send("1/chat,")
+                stack.push_async_exit(leaving.pop_all())
         await until(lambda: not world.server.of("/chat").sockets)
         left = world.service.client_of(socket)
         assert left is not None
