@@ -1,6 +1,7 @@
 """Connections whose clients have joined come before those of newcomers."""
 
 import select
+import socket
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from tests.runtime.test_poller import CREATORS
 from trio.testing import trio_test
 
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.driving import READ
 from trio_socketio.runtime import agenda as agenda_module
 from trio_socketio.runtime import poller as poller_module
 from trio_socketio.runtime import readiness
@@ -225,6 +227,24 @@ class TestShares:
             assert order.read == ["busy", *["new"] * 12]
             assert [passes.count(one) for one in sorted(set(passes))] == [1, *[2] * 6]
 
+    @trio_test
+    async def test_what_was_deferred_comes_before_anything_is_read(self, clock: Clock) -> None:
+        """Outside a turn, and more than fits into one."""
+        async with open_net(EpollPoller()) as net:
+            order: list[str] = []
+
+            def end() -> None:
+                order.append("deferred")
+                clock.now += 2 * TURN_S
+
+            received = Recorder(lambda _: order.append("read"))
+            _, _, peer = net.connect(received, preferred=True)
+            peer.send_nowait(b"x")
+            for _ in range(10):
+                net.poller.defer(end)
+            await settle()
+            assert order == [*["deferred"] * 10, "read"]
+
 
 class TestMoving:
     @pytest.mark.req("RUN-57")
@@ -389,6 +409,32 @@ class TestMoving:
             net.close_all()
 
 
+class Held:
+    """A connection that only writes down for what it was called."""
+
+    def __init__(self) -> None:
+        self.sock, self.peer = socket.socketpair()
+        self.events: list[int] = []
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def on_ready(self, events: int) -> None:
+        self.events.append(events)
+
+    def on_more(self) -> None:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        raise NotImplementedError
+
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+    def release(self) -> None:
+        self.sock.close()
+
+
 class TestClosed:
     @pytest.mark.req("RUN-55")
     @pytest.mark.parametrize("half", [False, True])
@@ -460,9 +506,29 @@ class TestClosed:
             assert len(passes) == 3 * BATCH
             assert max(passes.count(one) for one in set(passes)) <= BATCH
 
-    @pytest.mark.req("RUN-58")
+    @pytest.mark.req("RUN-55")
     @trio_test
-    async def test_their_ends_can_be_waited_for(self, clock: Clock) -> None:
+    async def test_those_that_are_put_off_are_watched_for_the_same_as_before(
+        self, clock: Clock
+    ) -> None:
+        """The peer has closed a connection that is to read nothing now."""
+        async with open_net(EpollPoller()) as net:
+            held = Held()
+            net.poller.register(held, preferred=True)
+            net.poller.watch(held, 0)
+            held.peer.close()
+            for _ in range(BATCH):
+                net.connect(Recorder(), preferred=True)[2].send_nowait(b"x")
+            while len(held.events) < 3:
+                await trio.lowlevel.checkpoint()
+            net.poller.unregister(held)
+            net.poller.close_later(held)
+            assert not any(events & READ for events in held.events)
+
+    @pytest.mark.req("RUN-58")
+    @pytest.mark.parametrize("preferred", [False, True])
+    @trio_test
+    async def test_their_ends_can_be_waited_for(self, preferred: bool, clock: Clock) -> None:
         """A few turns later, when the descriptors of all of them are free."""
         poller = EpollPoller()
         async with open_net(poller) as net:
@@ -484,15 +550,18 @@ class TestClosed:
                 for _ in range(100):
                     received = Recorder()
                     received.on_lost = lambda: net.poller.defer(begin)
-                    connection, _, peer = net.connect(received, preferred=True)
+                    connection, _, peer = net.connect(received, preferred=preferred)
                     ends.append(connection)
                     peer.close()
                 await settle()
             assert released == [100]
 
     @pytest.mark.req("RUN-58")
+    @pytest.mark.parametrize("preferred", [False, True])
     @trio_test
-    async def test_who_waits_late_waits_for_the_last_of_them_too(self, clock: Clock) -> None:
+    async def test_who_waits_late_waits_for_the_last_of_them_too(
+        self, preferred: bool, clock: Clock
+    ) -> None:
         poller = EpollPoller()
 
         def end() -> None:
@@ -503,14 +572,14 @@ class TestClosed:
             for _ in range(20):
                 received = Recorder()
                 received.on_lost = lambda: net.poller.defer(end)
-                connection, _, peer = net.connect(received, preferred=True)
+                connection, _, peer = net.connect(received, preferred=preferred)
                 ends.append(connection)
                 peer.close()
 
             async def look() -> None:
-                while not poller._newcomers.closed:
+                while not poller._newcomers.closed and preferred:
                     await trio.lowlevel.checkpoint()
-                while poller._newcomers.closed:
+                while poller._newcomers.closed or poller._newcomers.has_closed():
                     await trio.lowlevel.checkpoint()
                 # The last one has had its turn, and what it has left for later is still to come.
                 await poller.wait_ends()
@@ -537,11 +606,14 @@ class TestClosed:
             assert b"lost" not in read[:10]
             assert b"lost" in read[10:20]
 
+    @pytest.mark.parametrize("preferred", [False, True])
     @trio_test
-    async def test_a_peer_that_closes_while_reading_is_held_keeps_nobody_busy(self) -> None:
+    async def test_a_peer_that_closes_while_reading_is_held_keeps_nobody_busy(
+        self, preferred: bool
+    ) -> None:
         async with open_net(EpollPoller()) as net:
             received = Recorder()
-            connection, _, peer = net.connect(received, preferred=True)
+            connection, _, peer = net.connect(received, preferred=preferred)
             connection.hold_reading()
             peer.sock.shutdown(1)
             await settle()

@@ -142,8 +142,9 @@ class Connections:
     async def wait_room(self) -> None:
         """Wait for the ends of connections that their peers have closed, if space is short.
 
-        The poller puts them off if there are many. Without this, clients who lose their connections
-        and come back at once would be refused in favour of those (RUN-58). With space for all, they
+        The poller comes to them late if there are many. Without this, clients who lose their
+        connections and come back at once would be refused in favour of those (RUN-58), and so would
+        those who give up before they have joined, and try again. With space for all, they
         are accepted meanwhile: for those who do not fit into the backlog, their system asks again
         only after a second.
         """

@@ -107,8 +107,8 @@ class Poller(ABC):
         process was.
         """
 
-    async def wait_ends(self) -> None:  # noqa: B027 - a poller need not put anything off
-        """Wait until no connection is left that its peer has closed and whose end was put off."""
+    async def wait_ends(self) -> None:  # noqa: B027 - a poller need not know
+        """Wait until no connection is left that its peer has closed and that was not released."""
 
     def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
         """Release what the poller holds, when nothing runs any more."""

@@ -12,6 +12,7 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable, wait_writable
 
 from trio_socketio.net.driving import HANG_UP, READ, WRITE, Pollable
+from trio_socketio.runtime.newcomers import CLOSED, Newcomers, watch_mask
 from trio_socketio.runtime.poller import TURN_S, Poller
 
 log = logging.getLogger(__name__)
@@ -19,17 +20,18 @@ log = logging.getLogger(__name__)
 BATCH: Final = 256
 _CROWD: Final = 16
 """In a round with more connections than this, those that their peers have closed are put off."""
-_PUT_OFF_S: Final = 0.004
-"""How long that may take in a round: thousands may be closed at once, and others stand behind."""
+_PUT_OFF_TURNS: Final = 4
+"""How many turns that may take in a round: thousands may be closed, and others stand behind."""
 _MOST_DEFERRED: Final = 8
 """How many calls newcomers may defer in a turn. Each may be the end of a client, which takes as
 long as a turn should with some observers; the call that has deferred it took no time at all."""
 _SHARE_S: Final = 2 * TURN_S
 """How long newcomers may go on at most when their turn is over."""
-_HALF_CLOSED: Final = 0x2000  # EPOLLRDHUP: the peer sends nothing more; connections ignore it
-_CLOSED: Final = HANG_UP | _HALF_CLOSED
-_USUAL: Final = READ | _HALF_CLOSED
+_USUAL: Final = watch_mask(READ)
 _HANG_UP_LOOK_S: Final = 1.0
+
+
+_Ready = list[tuple[Pollable | Newcomers, int]]
 
 
 class EpollPoller(Poller):
@@ -49,8 +51,8 @@ class EpollPoller(Poller):
     def __init__(self) -> None:
         super().__init__()
         self._epoll = select.epoll()
-        self._newcomers = newcomers = _Newcomers()
-        self._connections: dict[int, Pollable | _Newcomers] = {newcomers.fileno(): newcomers}
+        self._newcomers = newcomers = Newcomers()
+        self._connections: dict[int, Pollable | Newcomers] = {newcomers.fileno(): newcomers}
         self._epoll.register(newcomers.fileno(), READ)
         self._asked: dict[int, int] = {}  # the events of those that are not watched for READ alone
         self._round_began = 0.0
@@ -71,7 +73,7 @@ class EpollPoller(Poller):
         if number is None:  # it is preferred already, or closed
             return
         try:
-            self._epoll.register(number, _ask(asked[number]) if number in asked else _USUAL)
+            self._epoll.register(number, watch_mask(asked[number]) if number in asked else _USUAL)
         except OSError:  # RUN-57
             log.debug("a connection stays a newcomer: no memory, or no epoll watches are left")
             return
@@ -87,9 +89,9 @@ class EpollPoller(Poller):
         else:
             self._asked[number] = events
         if number in self._connections:
-            self._epoll.modify(number, _ask(events))
+            self._epoll.modify(number, watch_mask(events))
         else:
-            self._newcomers.epoll.modify(number, events)
+            self._newcomers.epoll.modify(number, watch_mask(events))
 
     def unregister(self, connection: Pollable) -> None:
         number = connection.fileno()
@@ -101,7 +103,7 @@ class EpollPoller(Poller):
             self._newcomers.epoll.unregister(number)
 
     def _registered(self) -> list[Pollable]:
-        found = [one for one in self._connections.values() if not isinstance(one, _Newcomers)]
+        found = [one for one in self._connections.values() if not isinstance(one, Newcomers)]
         return found + list(self._newcomers.connections.values())
 
     def _close(self) -> None:
@@ -124,7 +126,7 @@ class EpollPoller(Poller):
             if len(batch) == BATCH and newcomers.connections:
                 newcomers.are_ready = True  # RUN-48: perhaps, as their object may stand behind
             if len(batch) > _CROWD:
-                batch = self._put_off_closed(batch)  # RUN-55
+                batch = await self._put_off_closed(batch)  # RUN-55
             self._begin_turn()
             self._round_began = self.turn_ends - TURN_S
             for connection, events in batch:
@@ -144,6 +146,8 @@ class EpollPoller(Poller):
     async def wait_ends(self) -> None:
         while self._puts_off:
             await self._waiting_ends.park()
+        while self._newcomers.has_closed():  # until it is released, a connection is watched
+            await trio.sleep(TURN_S)
 
     async def read_ready(self) -> None:
         await self._settle_deferred()
@@ -153,33 +157,41 @@ class EpollPoller(Poller):
         self._begin_turn()
         await self._call(ready, inf)
 
-    def _take(self, most: int) -> "_Ready":
+    def _take(self, most: int) -> _Ready:
         """Return up to this many of the preferred connections that are ready, and for what."""
         connections = self._connections
         # Connections and not their numbers, because a number may be reused before its turn comes.
         return [(connections[number], events) for number, events in self._epoll.poll(0, most)]
 
-    def _put_off_closed(self, batch: "_Ready") -> "_Ready":
+    async def _put_off_closed(self, batch: _Ready) -> _Ready:
         """Put off the connections that their peers have closed, and return the others.
 
         If there are hardly any others, it goes on with those that stand behind.
         """
-        ends = perf_counter() + _PUT_OFF_S
-        others: dict[Pollable | _Newcomers, int] = {}  # none twice: they are reported again
+        others: dict[Pollable | Newcomers, int] = {}  # none twice: they are reported again
+        turns = 0
+        turn_ends = perf_counter() + TURN_S
         while True:
             others |= {
                 connection: events
                 for connection, events in batch
-                if not events & _CLOSED or not self._put_off(connection, events)
+                if not events & CLOSED or not self._put_off(connection, events)
             }
-            if len(batch) < BATCH or len(others) > _CROWD or perf_counter() > ends:
-                return list(others.items())
+            if len(batch) < BATCH or len(others) > _CROWD:
+                break
+            if perf_counter() > turn_ends:
+                turns += 1
+                if turns == _PUT_OFF_TURNS:
+                    break
+                await checkpoint()
+                turn_ends = perf_counter() + TURN_S
             batch = self._take(BATCH)
+        return list(others.items())
 
-    def _put_off(self, connection: "Pollable | _Newcomers", events: int) -> bool:
-        """Make a newcomer of a connection that is closed; return whether that was possible."""
+    def _put_off(self, connection: Pollable | Newcomers, events: int) -> bool:
+        """Make a newcomer of a connection whose peer has closed it; return whether that works."""
         newcomers = self._newcomers
-        if isinstance(connection, _Newcomers):
+        if isinstance(connection, Newcomers):
             return False
         number = connection.fileno()
         try:
@@ -213,7 +225,7 @@ class EpollPoller(Poller):
         await self._call(ready, max(self.turn_ends, perf_counter() + took_s))
         newcomers.are_ready = bool(newcomers.closed or newcomers.waiting)
 
-    async def _call(self, ready: "deque[tuple[Pollable | _Newcomers, int]]", ends: float) -> None:
+    async def _call(self, ready: deque[tuple[Pollable | Newcomers, int]], ends: float) -> None:
         """Call connections until a time, the first one in any case, and take them off the queue.
 
         What they have left for the end of a turn counts as well.
@@ -244,58 +256,6 @@ class EpollPoller(Poller):
         await self._finish_turn()
         await checkpoint()
         self._begin_turn()
-
-
-_Ready = list[tuple["Pollable | _Newcomers", int]]
-
-
-class _Newcomers:
-    """The connections that are not preferred.
-
-    Attributes:
-        epoll: watches them, and is itself watched by that of the preferred connections.
-        connections, numbers: by the numbers of their descriptors, and the other way round.
-        are_ready: whether some may be ready.
-        closed: those that were preferred until their peers closed them, and have not had their
-            turn since, with their events.
-        waiting: those that were found ready, with their events, and have not had their turn.
-    """
-
-    __slots__ = ("are_ready", "closed", "connections", "epoll", "numbers", "waiting")
-
-    def __init__(self) -> None:
-        self.epoll = select.epoll()
-        self.connections: dict[int, Pollable] = {}
-        self.numbers: dict[Pollable, int] = {}
-        self.are_ready = False
-        self.closed: deque[tuple[Pollable | _Newcomers, int]] = deque()
-        self.waiting: deque[tuple[Pollable | _Newcomers, int]] = deque()
-
-    def fileno(self) -> int:
-        return self.epoll.fileno()
-
-    def on_ready(self, _: int) -> None:
-        """Take note that some are ready: their turn comes after the preferred connections."""
-        self.are_ready = True
-
-    def fail(self, error: BaseException) -> None:
-        """Do nothing; never called, because on_ready does not raise."""
-
-    def add(self, connection: Pollable, events: int) -> None:
-        number = connection.fileno()
-        self.epoll.register(number, events)
-        self.connections[number] = connection
-        self.numbers[connection] = number
-
-    def take(self, most: int) -> "deque[tuple[Pollable | _Newcomers, int]]":
-        """Return up to this many that are ready, those first that became so first."""
-        connections = self.connections
-        return deque((connections[number], events) for number, events in self.epoll.poll(0, most))
-
-
-def _ask(events: int) -> int:
-    """Return what epoll is asked for, to report READ and WRITE of a preferred connection."""
-    return events | _HALF_CLOSED if events & READ else events
 
 
 class PortablePoller(Poller):
