@@ -19,9 +19,9 @@ from trio_socketio.engine.handshake import (
     Refusal,
 )
 from trio_socketio.engine.ids import shorten_sid
-from trio_socketio.engine.newcomers import TOO_FAST
 from trio_socketio.engine.options import TRANSPORTS
 from trio_socketio.engine.sessions import shorten, show_address
+from trio_socketio.engine.unjoined import TOO_FAST
 from trio_socketio.http.forwarded import forwarded
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.forwarding import Forwarding
     from trio_socketio.engine.hooks import Engine, HookWorkers
-    from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.engine.options import EngineOptions, RequestHooks
     from trio_socketio.engine.refusals import RefusalLog
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.engine.sessions import SessionLog
     from trio_socketio.engine.transport import Transport
+    from trio_socketio.engine.unjoined import Unjoined
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
     from trio_socketio.option_checks import Network
@@ -98,7 +98,7 @@ class EngineServer:
 
     Attributes:
         forwarding: passes on what belongs to other nodes; None if nothing is passed on.
-        newcomers: bounds the sessions that have joined nothing; None where there is nothing to
+        unjoined: bounds the sessions that have joined nothing; None where there is nothing to
             join.
         node: the 4 characters that every sid starts with.
         packets_dropped: the number of packets for sessions that were gone or too far behind.
@@ -124,7 +124,7 @@ class EngineServer:
         self.forwarding = parts.forwarding
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
-        self.newcomers: Newcomers | None = None
+        self.unjoined: Unjoined | None = None
         self.session_joined: Callable[[Session], None] = _ignore
         self.packets_dropped = 0
         self.compression: Compression | None = None
@@ -232,8 +232,8 @@ class EngineServer:
     def serve(self, request: "Request", *, upgrade: bool) -> None:
         """Open a session for an admitted request, or hand it to the session that it names."""
         sid = request.query.get("sid")
-        if self.newcomers is not None and not sid:
-            refusal = self.newcomers.refuse(request)
+        if self.unjoined is not None and not sid:
+            refusal = self.unjoined.refuse(request)
             if refusal is not None:
                 self.refuse(request, refusal, upgrade=upgrade)
                 return
@@ -263,7 +263,7 @@ class EngineServer:
 
     def _prefer(self, request: "Request", sid: str) -> None:
         """Have the connection of a request come before newcomers if its client has joined."""
-        if self.newcomers is not None and self.sessions[sid] not in self.newcomers:
+        if self.unjoined is not None and self.sessions[sid] not in self.unjoined:
             self.poller.prefer(request.connection)
 
     # -- sessions
@@ -271,13 +271,13 @@ class EngineServer:
     def session_created(self, session: "Session") -> None:
         """Register a session that is about to open."""
         self.sessions[session.sid] = session
-        if self.newcomers is not None:
-            self.newcomers.add(session)
+        if self.unjoined is not None:
+            self.unjoined.add(session)
 
-    def bound_newcomers(self, newcomers: "Newcomers") -> None:
+    def bound_unjoined(self, unjoined: "Unjoined") -> None:
         """Have the sessions bounded that have joined nothing."""
-        self.newcomers = newcomers
-        self.session_joined = newcomers.remove
+        self.unjoined = unjoined
+        self.session_joined = unjoined.remove
 
     def session_closed(self, session: "Session", transport: "Transport") -> None:
         """Log that a session closes."""
@@ -326,7 +326,7 @@ class EngineServer:
 
 
 def _ignore(_: "Session") -> None:
-    """Stand in for what counts newcomers, where there is nothing to join."""
+    """Stand in for what counts the unjoined, where there is nothing to join."""
 
 
 def new_node_name() -> str:

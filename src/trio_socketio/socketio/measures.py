@@ -151,7 +151,7 @@ class Measuring:
                 queued += session.waiting_bytes
         sockets, rooms, joining = await _count_by_namespace(server)
         host, workers = server._host, server._workers
-        newcomers = None if mount is None else mount.engine.newcomers
+        unjoined = None if mount is None else mount.engine.unjoined
         connections = None if mount is None else mount.connections
         poller = None if mount is None else mount.runtime.poller
         is_stopping = server._lifecycle.state is State.STOPPING
@@ -166,7 +166,7 @@ class Measuring:
             connections_accepted=connections.accepted if connections else 0,
             connections_refused=connections.refused if connections else 0,
             sessions=sessions,
-            sessions_unjoined=len(newcomers) if newcomers else 0,
+            sessions_unjoined=len(unjoined) if unjoined else 0,
             outbound_queue_bytes=queued,
             drain_remaining=sum(len(engine.sessions) for engine in engines) if is_stopping else 0,
             sockets=sockets,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_socketio.engine.listener import NOBODY, check_listener
-from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.refusals import RefusalLog
 from trio_socketio.engine.server import EngineParts, EngineServer, new_node_name
 from trio_socketio.engine.sessions import SessionLog
+from trio_socketio.engine.unjoined import Unjoined
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
@@ -52,7 +52,7 @@ class Mount:
         engine: of the Socket.IO path.
         engines: that one, and those of mounted paths.
         cors: the rules for pages of other origins.
-        newcomers: bounds the sessions that have joined nothing.
+        unjoined: bounds the sessions that have joined nothing.
         fence: of the lease that the node holds, if it has one.
     """
 
@@ -61,13 +61,13 @@ class Mount:
     engine: EngineServer
     engines: tuple[EngineServer, ...]
     cors: Cors
-    newcomers: Newcomers
+    unjoined: Unjoined
     fence: Fence
 
     def apply(self, options: "ServerGroups") -> None:
         """Give their new groups to the owners of options that can be changed (CFG-14)."""
         self.cors.apply(options.cors, options.origin_checks)
-        self.newcomers.apply(options.engine)
+        self.unjoined.apply(options.engine)
         self.connections.apply(options.connections, encode_busy(self.cors.headers_for))
         if self.engine.forwarding is not None:
             self.engine.forwarding.limit(options.connections)
@@ -185,8 +185,8 @@ def open_mount(
         return open_reader(host, namespaces, session)
 
     engine = EngineServer(options.engine, parts, open_socketio)
-    newcomers = Newcomers(options.engine, proxies)
-    engine.bound_newcomers(newcomers)
+    unjoined = Unjoined(options.engine, proxies)
+    engine.bound_unjoined(unjoined)
     engines = {options.engine.path: engine}
     for path, open_session in paths.items():
         if path.rstrip("/") == options.engine.path.rstrip("/"):  # changed after Server.mount
@@ -195,7 +195,7 @@ def open_mount(
             )
         opens = partial(_open_checked, workers, path, open_session)
         engines[path] = other = EngineServer(options.engine, parts, opens)
-        other.bound_newcomers(newcomers)  # until the app says Session.joined
+        other.bound_unjoined(unjoined)  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, page in host.pages.items():
         routes.add(path, page)
@@ -219,4 +219,4 @@ def open_mount(
             routes.receive_request, cors.headers_for, options.engine.max_http_buffer_size_bytes
         )
     fence = Fence(poller.fences)
-    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers, fence)
+    return Mount(runtime, connections, engine, tuple(engines.values()), cors, unjoined, fence)

@@ -226,13 +226,13 @@ class Server(Channel):
     def _summarize(self, sockets: dict[str, int], joining: int) -> Statistics:
         """Add all other numbers to those of the namespaces."""
         running, recovery = self._running, self._host.recovery
-        newcomers = running.engine.newcomers if running else None
+        unjoined = running.engine.unjoined if running else None
         return Statistics(
             connections=len(running.connections) if running else 0,
             connections_refused=running.connections.refused if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
-            sessions_unjoined=len(newcomers) if newcomers else 0,
-            sessions_refused=newcomers.refused if newcomers else 0,
+            sessions_unjoined=len(unjoined) if unjoined else 0,
+            sessions_refused=unjoined.refused if unjoined else 0,
             sockets=sockets,
             joining=joining,
             packets_dropped=running.engine.packets_dropped + running.connections.writes_dropped

@@ -5,8 +5,8 @@ bound their number: 30,000 can be opened in 1.4 s over ten connections. A client
 namespace has passed the app's middleware, so the app decides how many of those there are. The
 others are bounded here, and so is the rate at which an address may open sessions.
 
-A client that connects is a newcomer for a round trip or two. After a restart all clients come at
-once: 10,000 a second that take two seconds each to join make 20,000 newcomers, which is the
+A client that connects is unjoined for a round trip or two. After a restart all clients come at
+once: 10,000 a second that take two seconds each to join make 20,000 of them, which is the
 default, at about 3 KiB each. The bound for one address is smaller, because it keeps one client from
 taking all places. Behind a proxy that trusted_proxies does not name, all clients have one address.
 """
@@ -51,7 +51,7 @@ MAX_ADDRESSES: Final = 20_000
 _MAX_WAIT_S: Final = 3600  # the longest Retry-After
 
 
-class Newcomers:
+class Unjoined:
     """The sessions of one engine whose clients have not joined a namespace.
 
     Args:

@@ -290,7 +290,7 @@ async def test_an_app_that_fails_to_open_a_session_costs_that_session(
 @pytest.mark.alone
 @trio_test
 async def test_a_storm_of_clients_that_join_is_let_in() -> None:
-    """A restart: all clients come at once, from one address, more than may be newcomers."""
+    """A restart: all clients come at once, from one address, more than may be unjoined."""
     server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions_per_address=300))
     count = 1000
     async with serving(server) as port:
