@@ -146,7 +146,8 @@ class EpollPoller(Poller):
     async def wait_ends(self) -> None:
         while self._puts_off:
             await self._waiting_ends.park()
-        while self._newcomers.has_closed():  # until it is released, a connection is watched
+        # A connection is watched until it is released.
+        while self._newcomers.has_closed():  # noqa: ASYNC110 - only the kernel knows
             await trio.sleep(TURN_S)
 
     async def read_ready(self) -> None:
