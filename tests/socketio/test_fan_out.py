@@ -1,5 +1,6 @@
 """Broadcasts that share output, in any order with all else that happens to their receivers."""
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,6 +15,7 @@ from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, Socket
 from trio_socketio.net.connection import EARLY_FLUSH_BYTES
+from trio_socketio.socketio import rooms as rooms_module
 
 ROOMS = ("red", "blue")
 TRANSPORTS = ("websocket",) * 7 + ("polling",)
@@ -21,6 +23,15 @@ CLIENTS = len(TRANSPORTS)
 DISCONNECT, CLOSED, END = "1", "closed", '2["end"]'
 RED: Any = ("broadcast", "red", [])
 ALL: Any = ("broadcast", None, [])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_clients_share() -> Iterator[None]:
+    """Have as few as these share output."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rooms_module, "_FEW", 4)
+        yield
+
 
 everyone = st.integers(0, CLIENTS - 1)
 websockets = st.integers(0, CLIENTS - 2)

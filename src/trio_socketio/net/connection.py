@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from trio_socketio.net.shared_output import SharedOutput
 
 READ_BYTES: Final = 65536
-DRAIN_S: Final = 1.0
-"""How long the peer may go on sending after we have sent all; what it sends is thrown away."""
+DRAIN_S: Final = 1.0  # the peer may go on sending so long after we have sent all; it is thrown away
 EARLY_FLUSH_BYTES: Final = 1 << 18
 """Output above this is sent within the turn, so that the bounds hold within a turn too: BND-11."""
 
@@ -97,16 +96,13 @@ class Connection:
     )
 
     def __init__(self, owner: Owner, sock: socket.socket, address: str) -> None:
-        self.owner = owner
-        self.traffic = owner.traffic
-        self._sock = sock
-        self.address = address
-        self.life = OPEN
+        self.owner, self.traffic = owner, owner.traffic
+        self._sock, self.address = sock, address
         self.deadline_entry: Entry | None = None
         self._deadline = inf
         self._receiver: Receiver = NOBODY
         self._receive: Callable[[bytes], None] = NOBODY.receive_data
-        self.reading, self._output = ON, IDLE
+        self.life, self.reading, self._output = OPEN, ON, IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = self._apart = 0  # its size; how many of its pieces are not packets
         self._shared: SharedOutput | None = None  # what follows it, in this turn
@@ -270,16 +266,20 @@ class Connection:
         out, traffic, shared = self._out, self.traffic, self._shared
         if shared is not None:
             self._shared = None
-            out.append(shared.take())
-            traffic.packets_out += len(shared.pieces) - 1  # one is left, and counted below
-        elif self._output is not QUEUED:  # it was flushed earlier in this turn
+            data = shared.take()
+            traffic.packets_out += len(shared.pieces)
+            if out:
+                data = b"".join((*out, data))
+        elif self._output is QUEUED:
+            data = out[0] if len(out) == 1 else b"".join(out)
+        else:  # it was flushed earlier in this turn
             return
         self._output = IDLE
-        data = out[0] if len(out) == 1 else b"".join(out)
-        traffic.packets_out += len(out) - self._apart
+        if out:
+            traffic.packets_out += len(out) - self._apart
+            out.clear()
+            self._out_bytes = self._apart = 0
         traffic.bytes_out += len(data)
-        out.clear()
-        self._out_bytes = self._apart = 0
         self._send(data)
 
     def _send(self, data: bytes | memoryview) -> None:

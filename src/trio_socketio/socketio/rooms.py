@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.membership import Membership
 
-_FEW: Final = 4
-"""So few receivers are sent a packet one by one, because sharing would not pay. If more than these
-are left out, so are all others."""
+_FEW: Final = 16
+"""So few receivers are sent a packet one by one, because sharing would not pay."""
+_MOST_LEFT_OUT: Final = 4
+"""If more are left out, the others are sent a packet one by one, too."""
 
 
 class RoomMember(Receiver, Protocol):
@@ -159,7 +160,7 @@ class Rooms(Generic[Member]):
             left_out = {socket for socket in left_out if socket in receivers}
         selected = len(receivers) - len(left_out)
         is_large = packet.byte_count() > MAX_BYTES  # BND-11: each connection sends it early
-        if is_large or selected <= _FEW or len(left_out) > _FEW:
+        if is_large or selected <= _FEW or len(left_out) > _MOST_LEFT_OUT:
             for socket in receivers:
                 if socket not in left_out:
                     socket.session.send(packet)
