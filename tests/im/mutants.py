@@ -352,15 +352,15 @@ MISTAKES: Final = (
     Mistake(
         "an order to an earlier boot that is obeyed",
         NODE,
-        "        if claim is None or order.boot != self.boot:\n",
-        "        if claim is None:\n",
+        "            and order.boot == self.boot\n",
+        "",
         LEASING,
     ),
     Mistake(
         "an order from before a loss that is obeyed",
         NODE,
-        "            return None  # LEASE-17",
-        "            pass  # LEASE-17",
+        "            and (claim.is_unsure or claim.token in (None, order.token))\n",
+        "",
         LEASING,
     ),
     Mistake(
