@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -160,10 +161,10 @@ class HeldStore:
         self.inner._leases.end(boot, trio.current_time())
         self.inner._books.end_waits()
 
-    def lengthen_leases(self) -> None:
-        """No lease ends because of the time in which nobody could reach the store."""
+    def lengthen_leases(self, since: float = -inf) -> None:
+        """No lease ends because of the time, since then, in which nobody could reach the store."""
         for lease in self.inner._leases._by_boot.values():
-            if not lease.is_dead:
+            if not lease.is_dead and lease.ends_at > since:
                 lease.ends_at = trio.current_time() + self.inner.lease_s
 
     def _end_rebuild(self, boot: str) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
@@ -46,6 +47,7 @@ class OutageMachine(SessionMachine):
         self.here = namespace
         self.takeover = takeover
         self.outage = outage
+        self.cut_at = 0.0
         self.world = SeatWorld(
             takeover=takeover, linger_s=linger_s, lease_s=LEASE_S, outage=outage, is_near=is_near
         )
@@ -86,7 +88,7 @@ class OutageMachine(SessionMachine):
         world = self.world
         line = world.lines[server]
         if what in ("cut", "cut silently"):
-            self.do(world.act, partial(line.cut, is_silent=what == "cut silently"))
+            self.do(world.act, partial(self._cut, line, is_silent=what == "cut silently"))
         elif what == "mend":
             self.do(world.act, partial(self._mend, line))
         elif what == "wipe":
@@ -102,12 +104,28 @@ class OutageMachine(SessionMachine):
         elif what == "stand still":
             self.do(self.thread.advance, LEASE_S * seconds)
         else:
+            if what == "kick":
+                self.do(world.act, self._lengthen_leases)
             self._act(what, pick, server, user, late, busy, at, seconds)
 
+    def _cut(self, line: Line, *, is_silent: bool) -> None:
+        was_reached = not self._nobody_reaches_it
+        line.cut(is_silent=is_silent)
+        if was_reached:
+            self.cut_at = trio.current_time()
+
     def _mend(self, line: Line) -> None:
-        if all(one.is_cut for one in self.world.lines):
-            self.world.store.lengthen_leases()  # no time has passed for them
+        self._lengthen_leases()
         line.mend()
+
+    def _lengthen_leases(self) -> None:
+        """No time has passed for them while no node could reach the store."""
+        if self._nobody_reaches_it:
+            self.world.store.lengthen_leases(self.cut_at)
+
+    @property
+    def _nobody_reaches_it(self) -> bool:
+        return all(one.is_cut for one in self.world.lines)
 
     async def _pass(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP_S)):
