@@ -340,13 +340,53 @@ async def test_confirmations_do_not_wait_for_each_other(mock_clock: MockClock) -
             await world.come(0, "/newest", name)
         world.store.hold.add("confirm before")
         newer = [await world.come(1, "/newest", name) for name in ("ann", "bob", "cy")]
-        assert len(world.store.held) == 1, "the orders about bob and cy came after it was under way"
-        world.store.let_go(world.store.held[0])
+        assert len(world.store.held) == 1, "that of ann; the node looks for more soon"
+        mock_clock.jump(0.005)
         await world.settle()
-        assert len(world.store.held) == 2
-        world.store.let_go(world.store.held[1])
+        assert len(world.store.held) == 3
+        for held in world.store.held[1:]:
+            world.store.let_go(held)
         await world.settle()
-        assert sum(one.is_in for one in newer) == 2, "one of them still waits"
+        assert [one.is_in for one in newer] == [False, True, True]
+
+
+@pytest.mark.req("PRES-54", "PRES-89")
+@trio_test
+async def test_a_kick_does_not_wait_for_an_old_client_that_takes_nothing(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(count=1) as world:
+        await world.come(0, "/newest", "ann")
+        (deaf,) = world.sockets("/newest")
+        session = deaf.session
+        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        ann = await world.come(0, "/newest", "ann")
+        bob = await world.come(0, "/newest", "bob")
+        for name in ("bob", "ann"):
+            await world.store.kick("/newest", name)
+        mock_clock.jump(0.005)
+        await world.settle()
+        assert bob.told == [CONNECT, KICKED, DISCONNECT]
+        assert ann.told == [error("kicked")]
+
+
+@pytest.mark.req("PRES-54", "PRES-96")
+@trio_test
+async def test_who_waits_for_an_old_client_and_is_replaced_is_refused_at_once(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(count=1) as world:
+        await world.come(0, "/newest", "ann")
+        (deaf,) = world.sockets("/newest")
+        session = deaf.session
+        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        second = await world.come(0, "/newest", "ann")
+        third = await world.come(0, "/newest", "ann")
+        assert second.told == [error("session replaced")]
+        assert third.told == []
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert third.told == [CONNECT]
 
 
 @pytest.mark.req("PRES-80")

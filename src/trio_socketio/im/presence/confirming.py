@@ -1,26 +1,66 @@
-"""Confirms to the store that a client is out whom an order has named."""
+"""Confirms to the store that clients are out whom orders have named."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from trio_socketio.im.presence.leavers import Leaver, wait_told
 from trio_socketio.im.presence.store import NamespaceUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_socketio.im.presence.node import Node
     from trio_socketio.protocol.presence_claims import Order
 
+_LOOK_S: Final = 0.005
 
-async def confirm(node: "Node", order: "Order", leaver: Leaver | None) -> None:
-    """Confirm an order once its client was sent that it is out, or LEAVES_S have passed (PRES-80).
 
-    A newer client enters on another node as soon as this one has confirmed.
+class Confirmations:
+    """Obeys orders, and confirms each as soon as its client was told (PRES-80).
+
+    A newer client enters on another node as soon as this one has confirmed. A client that does not
+    take what it is sent holds up its own confirmation, and no other order.
+
+    Args:
+        node: whose clients they name.
+        nursery: for the confirmations.
     """
-    if leaver is not None:
-        await wait_told([leaver])
-    try:
-        await node.insistence.ask(
-            "to confirm that clients are out", partial(node.store.confirm, order)
-        )
-    except NamespaceUnusable as error:  # it is received, and confirmed, again (LEASE-32)
-        node.unusable.note(order.namespace, error)
+
+    def __init__(self, node: "Node", nursery: trio.Nursery) -> None:
+        self._node = node
+        self._nursery = nursery
+        self._under_way: set[Order] = set()
+        self._confirmed = trio.Event()
+
+    def obey(self, orders: "Iterable[Order]") -> None:
+        """Put out the clients that are named, and begin to confirm that."""
+        for order in orders:
+            if order in self._under_way:  # the store names it until it is confirmed
+                continue
+            leaver = self._node.obey(order)
+            if order.namespace not in self._node.unusable:
+                self._under_way.add(order)
+                self._nursery.start_soon(self._confirm, order, leaver)
+
+    async def wait_confirmed(self) -> None:
+        """Wait until everything is confirmed, or it is time to look for further orders."""
+        with trio.move_on_after(_LOOK_S):
+            while self._under_way:
+                await self._confirmed.wait()
+
+    async def _confirm(self, order: "Order", leaver: Leaver | None) -> None:
+        node = self._node
+        try:
+            if leaver is not None:
+                await wait_told([leaver])
+            await node.insistence.ask(
+                "to confirm that clients are out", partial(node.store.confirm, order)
+            )
+        except NamespaceUnusable as error:  # it is received, and confirmed, again (LEASE-32)
+            node.unusable.note(order.namespace, error)
+        finally:
+            self._under_way.discard(order)
+            self._confirmed.set()
+            self._confirmed = trio.Event()

@@ -19,7 +19,7 @@ _PASSES: Final = 10  # of the scheduler
 
 
 class Leaver:
-    """A client that was put out. Only those who wait until it was told hold this.
+    """A client that was put out. It is forgotten when nobody waits until it is told any more.
 
     Args:
         session: with the client.

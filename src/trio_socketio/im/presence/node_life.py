@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.im.presence.confirming import confirm
+from trio_socketio.im.presence.confirming import Confirmations
 from trio_socketio.im.presence.insisting import RETRY_S
 from trio_socketio.im.presence.lease_keeping import Lease
 from trio_socketio.im.presence.put_aside import PutAside
@@ -378,18 +378,16 @@ class NodeLife:
 
     async def _take_orders(self, boot: str) -> None:
         node = self.node
-        while True:
-            orders = await node.insistence.ask(
-                "whom to put out", partial(self._store.receive_orders, boot)
-            )
-            told = [(order, node.obey(order)) for order in orders]
-            # All at once: else each would wait for the answer, and the client, of the one before.
-            async with trio.open_nursery() as nursery:
-                for order, leaver in told:
-                    if order.namespace not in node.unusable:
-                        nursery.start_soon(confirm, node, order, leaver)
-            if any(order.namespace in node.unusable for order in orders):
-                await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
+        async with trio.open_nursery() as nursery:
+            confirmations = Confirmations(node, nursery)
+            while True:
+                orders = await node.insistence.ask(
+                    "whom to put out", partial(self._store.receive_orders, boot)
+                )
+                confirmations.obey(orders)
+                await confirmations.wait_confirmed()
+                if any(order.namespace in node.unusable for order in orders):
+                    await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
 
     async def close(self) -> bool:
         """Release what is left, and give the lease back, when `run` has ended (PRES-60).

@@ -177,7 +177,8 @@ class Seats(Observer):
             StoreUnavailable: it cannot be known whether those on other nodes are out.
         """
         if leavers:
-            await wait_told(leavers)
+            with claim.open_wait(inf):
+                await wait_told(leavers)
         node = self._node
         if self._life.may_give and not node.is_clear(claim):
             wait_s = FAST_S if request.takeover == "fast" else inf
