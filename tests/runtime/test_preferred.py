@@ -532,12 +532,12 @@ class TestClosed:
         """A few turns later, when the descriptors of all of them are free."""
         poller = EpollPoller()
         async with open_net(poller) as net:
-            await poller.wait_ends()  # there are none
+            await poller.wait_ends(net.connections)  # there are none
             ends: list[Connection] = []
             released: list[int] = []
 
             async def wait() -> None:
-                await poller.wait_ends()
+                await poller.wait_ends(ends)
                 released.append(sum(one.fileno() == -1 for one in ends))
 
             async with trio.open_nursery() as nursery:
@@ -577,16 +577,32 @@ class TestClosed:
                 peer.close()
 
             async def look() -> None:
-                while not poller._newcomers.closed and preferred:
-                    await trio.lowlevel.checkpoint()
-                while poller._newcomers.closed or poller._newcomers.has_closed():
+                while not all(one.closed for one in ends):
                     await trio.lowlevel.checkpoint()
                 # The last one has had its turn, and what it has left for later is still to come.
-                await poller.wait_ends()
+                assert any(one.fileno() != -1 for one in ends)
+                await poller.wait_ends(ends)
                 assert all(one.fileno() == -1 for one in ends)
 
             nursery.start_soon(look)
             await settle()
+
+    @pytest.mark.req("RUN-58")
+    @pytest.mark.parametrize("preferred", [False, True])
+    @trio_test
+    async def test_ends_that_were_not_seen_yet_are_waited_for_in_their_group_alone(
+        self, preferred: bool
+    ) -> None:
+        poller = EpollPoller()
+        async with open_net(poller) as net:
+            connection, _, peer = net.connect(Recorder(), preferred=preferred)
+            other, _, other_peer = net.connect(Recorder(), preferred=preferred)
+            peer.close()
+            await poller.wait_ends({connection})
+            assert connection.fileno() == -1
+            other_peer.close()
+            await poller.wait_ends({connection})
+            assert other.fileno() != -1, "nobody waits for others"
 
     @pytest.mark.req("RUN-55")
     @trio_test

@@ -25,9 +25,13 @@ RED: Any = ("broadcast", "red", [])
 ALL: Any = ("broadcast", None, [])
 
 
+FEW = rooms_module._FEW
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_clients_share() -> Iterator[None]:
     """Have as few as these share output."""
+    assert FEW == 16, "RUN-45 says so"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rooms_module, "_FEW", 4)
         yield
@@ -206,6 +210,20 @@ async def test_the_end_of_one_does_not_end_a_newer_one() -> None:
         assert rooms._fan_outs["red",] is newer
         traffic = [socket.session._transport.traffic.packets_out for socket in others]
         assert traffic == [5] * len(others)
+
+
+@pytest.mark.req("RUN-45")
+@trio_test
+async def test_more_than_a_few_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms_module, "_FEW", FEW)
+    sio = Server()
+    async with serving(sio) as port, AsyncExitStack() as stack:
+        for count in range(1, FEW + 2):
+            client, _ = await stack.enter_async_context(joined(port, "websocket"))
+            assert [sio.emit("news", 1), sio.emit("news", 2)] == [count, count]
+            assert len(sio.of("/").rooms._fan_outs) == (count > FEW)
+            for number in (1, 2):
+                assert await client.receive_event() == ["news", number]
 
 
 @pytest.mark.req("RUN-46")

@@ -153,7 +153,7 @@ class Connections:
             limits.max_connections_per_address is not None
             or len(self._open) + ACCEPTS_PER_LOOK > limits.max_connections
         ):
-            await self.poller.wait_ends()
+            await self.poller.wait_ends(self._open)
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -57,11 +57,3 @@ class Newcomers:
         """Return up to this many that are ready, those first that became so first."""
         connections = self.connections
         return deque((connections[number], events) for number, events in self.epoll.poll(0, most))
-
-    def has_closed(self) -> bool:
-        """Return whether there are some that their peers have closed.
-
-        The kernel is asked for all that are ready, which leaves them in their order.
-        """
-        ready = self.epoll.poll(0, max(1, len(self.connections)))
-        return any(events & CLOSED for _, events in ready)

@@ -10,7 +10,7 @@ never raised here, because connections are called under trio's protection from K
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 from math import inf
 from threading import get_ident
@@ -107,8 +107,8 @@ class Poller(ABC):
         process was.
         """
 
-    async def wait_ends(self) -> None:  # noqa: B027 - a poller need not know
-        """Wait until no connection is left that its peer has closed and that was not released."""
+    async def wait_ends(self, among: Container[Pollable]) -> None:  # noqa: B027 - need not know
+        """Wait until none of these is left that its peer has closed and that was not released."""
 
     def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
         """Release what the poller holds, when nothing runs any more."""

@@ -4,6 +4,7 @@ import logging
 import select
 import sys
 from collections import deque
+from collections.abc import Container
 from math import inf
 from time import perf_counter
 from typing import Final
@@ -56,8 +57,6 @@ class EpollPoller(Poller):
         self._epoll.register(newcomers.fileno(), READ)
         self._asked: dict[int, int] = {}  # the events of those that are not watched for READ alone
         self._round_began = 0.0
-        self._puts_off = False  # until the last end that was put off is over
-        self._waiting_ends = trio.lowlevel.ParkingLot()
 
     def register(self, connection: Pollable, *, preferred: bool = False) -> None:
         if preferred:
@@ -139,24 +138,29 @@ class EpollPoller(Poller):
             await self._finish_turn()  # their output leaves before anything else is read
             if newcomers.are_ready:  # RUN-47
                 await self._read_newcomers()
-                if self._puts_off and not newcomers.closed:
-                    self._puts_off = False
-                    self._waiting_ends.unpark_all()
 
-    async def wait_ends(self) -> None:
-        while self._puts_off:
-            await self._waiting_ends.park()
-        # A connection is watched until it is released.
-        while self._newcomers.has_closed():  # noqa: ASYNC110 - only the kernel knows
-            await trio.sleep(TURN_S)
+    async def wait_ends(self, among: Container[Pollable]) -> None:
+        while True:
+            began = perf_counter()
+            # They are watched until they are released.
+            if not any(events & CLOSED and one in among for one, events in self._take_all()):
+                return
+            # The more are ready, the longer it takes to look.
+            await trio.sleep(max(TURN_S, 10 * (perf_counter() - began)))
 
     async def read_ready(self) -> None:
         await self._settle_deferred()
-        # Both objects are asked before anything is called, because calls move connections: RUN-56.
-        ready = deque(self._take(len(self._connections)))
-        ready += self._newcomers.take(max(1, len(self._newcomers.connections)))
+        ready = self._take_all()
         self._begin_turn()
         await self._call(ready, inf)
+
+    def _take_all(self) -> deque[tuple[Pollable | Newcomers, int]]:
+        """Return all connections that are ready, and for what. The kernel keeps their order.
+
+        Both objects are asked before anything is called, because calls move connections (RUN-56).
+        """
+        newcomers, preferred = self._newcomers, self._take(len(self._connections))
+        return deque(preferred) + newcomers.take(max(1, len(newcomers.connections)))
 
     def _take(self, most: int) -> _Ready:
         """Return up to this many of the preferred connections that are ready, and for what."""
@@ -200,7 +204,7 @@ class EpollPoller(Poller):
         except OSError:
             return False
         newcomers.closed.append((connection, events))
-        newcomers.are_ready = self._puts_off = True
+        newcomers.are_ready = True
         del self._connections[number]
         self._epoll.unregister(number)
         return True

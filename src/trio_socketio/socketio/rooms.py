@@ -152,7 +152,8 @@ class Rooms(Generic[Member]):
     def send(self, packet: "Outgoing", rooms: tuple[str, ...], excluded: tuple[str, ...]) -> int:
         """Send a packet to the sockets that `select` returns; return how many those are.
 
-        Packets to the same rooms cost little more than one of them, if they are sent in one turn.
+        Packets to the same rooms cost little more than one of them, if they are sent in one turn to
+        more than a few.
         """
         receivers = self.select(rooms, ())
         left_out = {socket for room in excluded for socket in self.members(room)}
