@@ -1101,16 +1101,23 @@ async def test_an_accepted_client_that_leaves_has_to_join_in_time() -> None:
 
 
 @pytest.mark.req("JOIN-42")
+@pytest.mark.parametrize("others", [(), ("/other",)])
 @trio_test
-async def test_a_client_is_accepted_again_and_again_for_no_longer_than_that() -> None:
-    server, _ = guarded_server(Door())
+async def test_a_client_is_accepted_again_and_again_for_no_longer_than_that(
+    others: tuple[str, ...],
+) -> None:
+    door = Door()
+    server, _ = guarded_server(door)
+    for name in others:  # one of them accepts it at any time
+        server.of(name).add_steps([Step(State.AUTHENTICATING, door)])
     server.options = ServerOptions(connect_timeout_s=0.2)
     async with serving(server) as port, open_client(port) as client:
 
         async def ask_again() -> None:
             while True:
-                await client.connect()
-                await trio.sleep(0.05)
+                for name in ("/", *others):
+                    await client.connect(name)
+                    await trio.sleep(0.05)
 
         with trio.fail_after(2), pytest.raises(ConnectionEnded):
             await ask_again()

@@ -197,6 +197,7 @@ class Connection:
             # If the process stood still, this is the time in which what had arrived is read, and
             # what was queued just before is sent and answered.
             await trio.sleep(EXPIRY_S)
+            await checkpoint()  # whoever reads was woken together with this task
             next_at = self.pipeline.expire(due)
             # A command that is queued from now on has not timed out before limit_s have passed.
             due = min(next_at, trio.current_time() + limit_s)

@@ -237,9 +237,7 @@ class Participant:
         """Let the client ask again: a joining was decided against it."""
         if self._joinings is not None and self._joinings.get(joining.name) is joining:
             del self._joinings[joining.name]
-        if self._has_joined or self.join_by < inf:
-            return
-        if not any(one._is_accepted for one in (self._joinings or {}).values()):
+        if joining.credentials is not None and self.join_by == inf and not self._has_joined:
             # JOIN-42: it was accepted, and has left or was turned away.
             self._was_accepted = True
             self.join_by = trio.current_time() + self.host.options.sockets.connect_timeout_s
