@@ -70,22 +70,6 @@ TARGETS: Final = (
         ("tests/engine/test_heartbeat.py",),
     ),
     Target(
-        ("runtime/readiness.py", "runtime/newcomers.py"),
-        ("tests/runtime/test_preferred.py", "tests/runtime/test_poller.py"),
-        (
-            "tests/runtime/test_waiting.py",
-            "tests/net/test_connection.py",
-            "tests/socketio/test_newcomers_wait.py",
-        ),
-        at_most=150,
-    ),
-    Target(
-        ("im/rules/*.py",),
-        ("tests/im/rules/test_*.py",),
-        ("tests/im/identity/test_gate.py", "tests/im/chat"),
-        at_most=60,
-    ),
-    Target(
         ("net/frames.py",),
         ("tests/net/test_frame*.py",),
         (

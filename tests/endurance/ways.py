@@ -117,8 +117,9 @@ class Life:
         try:
             await client.join({"token": self._token})
         except Refused as refused:
-            if "kicked" in str(refused):  # another client of the user has asked for it just now
-                raise PutOut("kicked while joining") from refused
+            for reason in "kicked", "session replaced":  # by another client of the user, just now
+                if reason in str(refused):
+                    raise PutOut(f"{reason} while joining") from refused
             raise
         self._seen.done["entered"] += 1
 
@@ -291,9 +292,10 @@ class Life:
             try:
                 await again.join(auth)
             except Refused as error:  # another client of the user has the seat
-                if error.args[0]["message"] != "seat taken":
+                message = error.args[0]["message"]
+                if message not in ("seat taken", "session replaced"):
                     raise
-                self._seen.done["seat taken"] += 1
+                self._seen.done[message] += 1
                 return
             self._seen.done["entered"] += 1
             self._seen.done["recovered" if again.id == client.id else "not recovered"] += 1
