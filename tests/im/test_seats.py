@@ -38,6 +38,14 @@ def error(message: str) -> tuple[str, str]:
     return ("error", message)
 
 
+def deafen(world: SeatWorld, monkeypatch: pytest.MonkeyPatch) -> Socket:
+    """Have the only client that is there take nothing any more; return its socket."""
+    (deaf,) = world.sockets("/newest")
+    session = deaf.session
+    monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+    return deaf
+
+
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[SeatWorld]:
     world = SeatWorld(**options)
@@ -316,9 +324,7 @@ async def test_so_does_one_that_was_put_out_before(
     """It is not in any more when the new client comes, but has not been told."""
     async with running() as world:
         await world.come(0, "/newest", "ann")
-        (deaf,) = world.sockets("/newest")
-        session = deaf.session
-        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        deaf = deafen(world, monkeypatch)
         if ends == "replaced":
             await world.come(0, "/newest", "ann")
         else:
@@ -357,9 +363,7 @@ async def test_a_kick_does_not_wait_for_an_old_client_that_takes_nothing(
 ) -> None:
     async with running(count=1) as world:
         await world.come(0, "/newest", "ann")
-        (deaf,) = world.sockets("/newest")
-        session = deaf.session
-        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        deafen(world, monkeypatch)
         ann = await world.come(0, "/newest", "ann")
         bob = await world.come(0, "/newest", "bob")
         for name in ("bob", "ann"):
@@ -377,9 +381,7 @@ async def test_who_waits_for_an_old_client_and_is_replaced_is_refused_at_once(
 ) -> None:
     async with running(count=1) as world:
         await world.come(0, "/newest", "ann")
-        (deaf,) = world.sockets("/newest")
-        session = deaf.session
-        monkeypatch.setattr(Session, "waiting_bytes", property(lambda one: one is session))
+        deafen(world, monkeypatch)
         second = await world.come(0, "/newest", "ann")
         third = await world.come(0, "/newest", "ann")
         assert second.told == [error("session replaced")]
