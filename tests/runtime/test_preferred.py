@@ -423,10 +423,10 @@ class Held:
         self.events.append(events)
 
     def on_more(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("it has not asked for more")
 
     def flush(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("it has no output")
 
     def fail(self, error: BaseException) -> None:
         raise error
@@ -603,6 +603,26 @@ class TestClosed:
             other_peer.close()
             await poller.wait_ends({connection})
             assert other.fileno() != -1, "nobody waits for others"
+
+    @pytest.mark.req("RUN-58")
+    @pytest.mark.parametrize("preferred", [False, True])
+    @trio_test
+    async def test_those_that_are_closed_meanwhile_are_not_waited_for(
+        self, preferred: bool
+    ) -> None:
+        """Otherwise nobody would be accepted as long as clients keep leaving."""
+        poller = EpollPoller()
+        async with open_net(poller) as net:
+            peers: list[Peer] = []
+            for number in range(100):
+                received = Recorder()
+                received.on_lost = lambda next_one=number + 1: peers[next_one % 100].close()
+                peers.append(net.connect(received, preferred=preferred)[2])
+            connections = list(net.connections)
+            peers[0].close()
+            await poller.wait_ends(connections)
+            assert any(one.fileno() == -1 for one in connections)
+            assert any(one.fileno() != -1 for one in connections)
 
     @pytest.mark.req("RUN-55")
     @trio_test

@@ -98,12 +98,11 @@ class EngineServer:
 
     Attributes:
         forwarding: passes on what belongs to other nodes; None if nothing is passed on.
-        unjoined: bounds the sessions that have joined nothing; None where there is nothing to
-            join.
         node: the 4 characters that every sid starts with.
         packets_dropped: the number of packets for sessions that were gone or too far behind.
         session_joined: called when the client of a session has joined something.
         sessions: by sid.
+        unjoined: bounds the sessions that have joined nothing; None where there is nothing to join.
     """
 
     def __init__(
@@ -326,7 +325,7 @@ class EngineServer:
 
 
 def _ignore(_: "Session") -> None:
-    """Stand in for what counts the unjoined, where there is nothing to join."""
+    """Stand in for Unjoined.remove, where there is nothing to join."""
 
 
 def new_node_name() -> str:

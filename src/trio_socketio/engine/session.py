@@ -220,7 +220,7 @@ class Session:
             drained.set()
 
     def joined(self) -> None:
-        """Tell that the client has joined a namespace: the session counts as unjoined no more."""
+        """Tell that the client has joined a namespace: it no longer counts as unjoined."""
         self._owner.session_joined(self)
         for carrier in self._transport, self._upgrade:  # RUN-50
             if carrier is not None and carrier.connection is not None:

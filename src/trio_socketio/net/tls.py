@@ -55,7 +55,7 @@ class TlsConnection(Connection):
                 if self._out and self._output is IDLE:  # written meanwhile, such as a greeting
                     self.owner.poller.mark_dirty(self)
                     self._output = QUEUED
-            # To find that there is no further record by reading costs as much as to open one.
+            # Another read, only to learn that there is no more, costs as much as opening a record.
             while self._incoming.pending and not self.closed:
                 cleartext = self._tls.read(READ_BYTES)
                 if not cleartext:

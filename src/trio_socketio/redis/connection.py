@@ -24,7 +24,7 @@ SLICE_BYTES: Final = 256 << 10
 TURN_S: Final = 0.001
 """After so long with messages all other tasks have a turn."""
 EXPIRY_S: Final = 0.05
-"""How much too late a command times out. So many of them cost one look, too."""
+"""How long after its deadline a command times out. Those that are due in this time share a look."""
 BATCH: Final = 4
 """How many replies and messages are handled between two looks at the clock."""
 

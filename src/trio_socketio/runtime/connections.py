@@ -144,9 +144,8 @@ class Connections:
 
         The poller comes to them late if there are many. Without this, clients who lose their
         connections and come back at once would be refused in favour of those (RUN-58), and so would
-        those who give up before they have joined, and try again. With space for all, they
-        are accepted meanwhile: for those who do not fit into the backlog, their system asks again
-        only after a second.
+        those who give up before they have joined, and try again. With space for all, nobody waits:
+        for those who do not fit into the backlog, their system asks again only after a second.
         """
         limits = self._limits
         if (

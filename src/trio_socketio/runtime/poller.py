@@ -108,7 +108,7 @@ class Poller(ABC):
         """
 
     async def wait_ends(self, among: Container[Pollable]) -> None:  # noqa: B027 - need not know
-        """Wait until none of these is left that its peer has closed and that was not released."""
+        """Wait until those of these are released that their peers have closed by now."""
 
     def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
         """Release what the poller holds, when nothing runs any more."""

@@ -22,7 +22,7 @@ BATCH: Final = 256
 _CROWD: Final = 16
 """In a round with more connections than this, those that their peers have closed are put off."""
 _PUT_OFF_TURNS: Final = 4
-"""How many turns that may take in a round: thousands may be closed, and others stand behind."""
+"""How many turns that may take in a round. Others may stand behind thousands that are closed."""
 _MOST_DEFERRED: Final = 8
 """How many calls newcomers may defer in a turn. Each may be the end of a client, which takes as
 long as a turn should with some observers; the call that has deferred it took no time at all."""
@@ -140,13 +140,10 @@ class EpollPoller(Poller):
                 await self._read_newcomers()
 
     async def wait_ends(self, among: Container[Pollable]) -> None:
-        while True:
-            began = perf_counter()
-            # They are watched until they are released.
-            if not any(events & CLOSED and one in among for one, events in self._take_all()):
-                return
-            # The more are ready, the longer it takes to look.
-            await trio.sleep(max(TURN_S, 10 * (perf_counter() - began)))
+        closed = [one for one, events in self._take_all() if events & CLOSED and one in among]
+        for one in closed:
+            while one.fileno() != -1:  # noqa: ASYNC110 - nobody tells when it is released
+                await trio.sleep(TURN_S)
 
     async def read_ready(self) -> None:
         await self._settle_deferred()

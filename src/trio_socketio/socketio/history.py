@@ -28,8 +28,8 @@ class History:
         self.departing: dict[str, Socket] = {}
         self.put_off: list[Packet] = []
         self.founded: list[Any] = []
-        # Handlers of some of them may be at work. Their events hold them: nothing else may, as what
-        # is known of a client that has left is forgotten with its socket (IDENT-94).
+        # Handlers of some of them may be at work. Their events keep them alive, and nothing else
+        # may: what is known of a client that has left is forgotten with its socket (IDENT-94).
         self._leaving: list[ref[Socket]] = []
         self._left: dict[str, None] = {}
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.membership import Membership
 
 _FEW: Final = 16
-"""So few receivers are sent a packet one by one, because sharing would not pay."""
+"""Up to so many receivers are sent a packet one by one, because sharing would not pay."""
 _MOST_LEFT_OUT: Final = 4
-"""If more are left out, the others are sent a packet one by one, too."""
+"""If more than these are left out, the others are sent a packet one by one, too."""
 
 
 class RoomMember(Receiver, Protocol):
@@ -152,8 +152,8 @@ class Rooms(Generic[Member]):
     def send(self, packet: "Outgoing", rooms: tuple[str, ...], excluded: tuple[str, ...]) -> int:
         """Send a packet to the sockets that `select` returns; return how many those are.
 
-        Packets to the same rooms cost little more than one of them, if they are sent in one turn to
-        more than a few.
+        Several packets to the same rooms, with more than a few receivers, cost little more than one
+        if they are sent in the same turn.
         """
         receivers = self.select(rooms, ())
         left_out = {socket for room in excluded for socket in self.members(room)}

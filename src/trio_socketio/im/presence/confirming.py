@@ -1,4 +1,4 @@
-"""Confirms to the store that clients are out whom orders have named."""
+"""Puts out the clients that orders name, and confirms each order to the store."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from trio_socketio.protocol.presence_claims import Order
 
 _LOOK_S: Final = 0.005
+"""How soon to look for further orders while some are being confirmed."""
 
 
 class Confirmations:
-    """Obeys orders, and confirms each as soon as its client was told (PRES-80).
+    """Obeys orders, and confirms each as soon as its client has been told (PRES-80).
 
     A newer client enters on another node as soon as this one has confirmed. A client that does not
     take what it is sent holds up its own confirmation, and no other order.
@@ -32,7 +33,7 @@ class Confirmations:
         self._node = node
         self._nursery = nursery
         self._under_way: set[Order] = set()
-        self._confirmed = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
 
     def obey(self, orders: "Iterable[Order]") -> None:
         """Put out the clients that are named, and begin to confirm that."""
@@ -48,7 +49,7 @@ class Confirmations:
         """Wait until everything is confirmed, or it is time to look for further orders."""
         with trio.move_on_after(_LOOK_S):
             while self._under_way:
-                await self._confirmed.wait()
+                await self._waiting.park()
 
     async def _confirm(self, order: "Order", leaver: Leaver | None) -> None:
         node = self._node
@@ -62,5 +63,4 @@ class Confirmations:
             node.unusable.note(order.namespace, error)
         finally:
             self._under_way.discard(order)
-            self._confirmed.set()
-            self._confirmed = trio.Event()
+            self._waiting.unpark_all()

@@ -1,4 +1,4 @@
-"""Clients that were put out of a namespace and may not have been sent so yet."""
+"""Clients that were put out of a namespace and may not have been told yet."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
 
 LEAVES_S: Final = 0.05
-"""How long what an old client is sent is waited for. It takes less than a millisecond, unless that
-does not read, or does not poll at the moment."""
+"""How long to wait until an old client has been sent what it is told. That takes less than a
+millisecond, unless the client does not read, or does not poll at the moment."""
 
 _PASSES: Final = 10  # of the scheduler
 
 
 class Leaver:
-    """A client that was put out. It is forgotten when nobody waits until it is told any more.
+    """A client that was put out. Whoever waits until it has been told keeps this alive.
 
     Args:
         session: with the client.
@@ -32,7 +32,7 @@ class Leaver:
 
 
 async def wait_told(leavers: Iterable[Leaver]) -> None:
-    """Wait until clients were sent that they are out, or LEAVES_S have passed.
+    """Wait until clients have been told that they are out, for LEAVES_S at most.
 
     Without it, a newer client could be told that it is in before the old one is told that it is
     out, because output is gathered for a moment.

@@ -98,7 +98,7 @@ class Node:
         """Note that the store has given a seat; older clients here are out (PRES-55).
 
         Returns:
-            Those of them that may not have been told so yet.
+            Those of them that may not have been told yet.
         """
         self.claims.note_claimed(claim, outcome.token)
         claim.awaits = outcome.awaits
@@ -190,8 +190,8 @@ class Node:
         """Put the client of an order out, if it is still here.
 
         Returns:
-            The client, as long as it may not have been told so. The store gives an order several
-            times: to whoever takes the seat on this node, and until it is confirmed.
+            The client, if it may not have been told yet. The store hands out an order more than
+            once: with the claim of whoever takes the seat on this node, and until it is confirmed.
         """
         claim = self.claims.find(order.attempt)
         # LEASE-17: if it has been reasserted since, its client may be here still.

@@ -170,8 +170,8 @@ class Seats(Observer):
     ) -> None:
         """Wait until the older clients of the user are out (PRES-55).
 
-        Those on this node are out by now, but are to be told so before this one is told that it is
-        in (PRES-96). Within a turn the output of two connections leaves in either order.
+        Those on this node are out by now, but have to be told before this one is told that it is in
+        (PRES-96). Within a turn the output of two connections leaves in either order.
 
         Raises:
             StoreUnavailable: it cannot be known whether those on other nodes are out.
@@ -191,8 +191,10 @@ class Seats(Observer):
     def _note(
         self, claim: Claim, request: ClaimRequest, outcome: "Claimed | Taken | Fenced"
     ) -> list[Leaver]:
-        """Note what the store has answered; returns the clients that are out because of it.
+        """Note what the store has answered.
 
+        Returns:
+            The clients on this node that are out because of it, and may not have been told yet.
         Raises:
             ConnectRefused: the client gets no seat.
         """
