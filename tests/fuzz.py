@@ -228,6 +228,9 @@ class ManualPoller(Poller):
     async def read_ready(self) -> None:
         """Nothing arrives here by itself."""
 
+    def find_closed(self) -> list[Pollable]:
+        return []
+
     def _registered(self) -> list[Pollable]:
         return []
 

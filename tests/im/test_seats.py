@@ -391,6 +391,52 @@ async def test_who_waits_for_an_old_client_and_is_replaced_is_refused_at_once(
         assert third.told == [CONNECT]
 
 
+@pytest.mark.req("PRES-54", "PRES-96")
+@trio_test
+async def test_who_is_replaced_before_the_wait_for_an_old_client_begins_is_refused_at_once(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ask in one turn, so that the claim is over when its task first runs."""
+    async with running(count=1) as world:
+        await world.come(0, "/newest", "ann")
+        deafen(world, monkeypatch)
+        second, third = [await world.open(0, "/newest", "ann") for _ in range(2)]
+        world.ask(second)
+        world.ask(third)
+        await world.settle()
+        assert second.told == [error("session replaced")]
+        assert third.told == []
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert third.told == [CONNECT]
+
+
+@pytest.mark.req("PRES-89")
+@trio_test
+async def test_a_store_that_takes_no_confirmation_is_asked_for_orders_less_often(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as world:
+        await world.come(0, "/newest", "ann")
+        world.store.hold.add("confirm before")
+        await world.come(1, "/newest", "ann")
+        asked = 0
+        receive_orders = world.store.receive_orders
+
+        async def count(boot: str) -> object:
+            nonlocal asked
+            asked += 1
+            return await receive_orders(boot)
+
+        monkeypatch.setattr(world.store, "receive_orders", count)
+        for milliseconds in range(0, 2000, 5):
+            if milliseconds == 1000:
+                asked = 0
+            mock_clock.jump(0.005)
+            await world.settle()
+        assert 5 <= asked <= 15
+
+
 @pytest.mark.req("PRES-80")
 @trio_test
 async def test_an_old_client_that_takes_nothing_delays_nobody_else(

@@ -245,6 +245,53 @@ class TestShares:
             await settle()
             assert order == [*["deferred"] * 10, "read"]
 
+    @pytest.mark.parametrize(
+        ("preferred", "number_closed"), [(False, 0), (True, 0), (True, 3 * BATCH)]
+    )
+    @trio_test
+    async def test_what_is_deferred_between_two_turns_comes_before_the_next_one(
+        self, preferred: bool, number_closed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is more than fits into a turn.
+
+        The first turn is over after one of the connections, or after a batch of closed ones.
+        """
+        poller = EpollPoller()
+        order: list[str] = []
+        put_off, checkpoint = poller._put_off, trio.lowlevel.checkpoint
+
+        def end() -> None:
+            order.append("deferred")
+            clock.now += 0.6 * TURN_S
+
+        def start(_: object = None) -> None:
+            if not order:
+                order.append("first")
+                clock.now += 2 * TURN_S
+
+        def put_off_and_start(one: Any, events: int) -> bool:
+            start()
+            return put_off(one, events)
+
+        async def run_others() -> None:
+            if order == ["first"]:
+                order.append("others")
+                for _ in range(4):
+                    poller.defer(end)
+            await checkpoint()
+
+        monkeypatch.setattr(poller, "_put_off", put_off_and_start)
+        monkeypatch.setattr(readiness, "checkpoint", run_others)
+        async with open_net(poller) as net:
+            for _ in range(number_closed):
+                net.connect(Recorder(), preferred=True)[2].close()
+            if not number_closed:
+                net.connect(Recorder(start), preferred=preferred)[2].send_nowait(b"x")
+            received = Recorder(lambda _: order.append("read"))
+            net.connect(received, preferred=preferred)[2].send_nowait(b"x")
+            await settle()
+        assert order == ["first", "others", *["deferred"] * 4, "read"]
+
 
 class TestMoving:
     @pytest.mark.req("RUN-57")
@@ -528,101 +575,13 @@ class TestClosed:
     @pytest.mark.req("RUN-58")
     @pytest.mark.parametrize("preferred", [False, True])
     @trio_test
-    async def test_their_ends_can_be_waited_for(self, preferred: bool, clock: Clock) -> None:
-        """A few turns later, when the descriptors of all of them are free."""
-        poller = EpollPoller()
-        async with open_net(poller) as net:
-            await poller.wait_ends(net.connections)  # there are none
-            ends: list[Connection] = []
-            released: list[int] = []
-
-            async def wait() -> None:
-                await poller.wait_ends(ends)
-                released.append(sum(one.fileno() == -1 for one in ends))
-
-            async with trio.open_nursery() as nursery:
-
-                def begin() -> None:
-                    if not released and not nursery.child_tasks:
-                        nursery.start_soon(wait)
-                    clock.now += TURN_S
-
-                for _ in range(100):
-                    received = Recorder()
-                    received.on_lost = lambda: net.poller.defer(begin)
-                    connection, _, peer = net.connect(received, preferred=preferred)
-                    ends.append(connection)
-                    peer.close()
-                await settle()
-            assert released == [100]
-
-    @pytest.mark.req("RUN-58")
-    @pytest.mark.parametrize("preferred", [False, True])
-    @trio_test
-    async def test_who_waits_late_waits_for_the_last_of_them_too(
-        self, preferred: bool, clock: Clock
-    ) -> None:
-        poller = EpollPoller()
-
-        def end() -> None:
-            clock.now += 1.1 * TURN_S
-
-        async with open_net(poller) as net, trio.open_nursery() as nursery:
-            ends: list[Connection] = []
-            for _ in range(20):
-                received = Recorder()
-                received.on_lost = lambda: net.poller.defer(end)
-                connection, _, peer = net.connect(received, preferred=preferred)
-                ends.append(connection)
-                peer.close()
-
-            async def look() -> None:
-                while not all(one.closed for one in ends):
-                    await trio.lowlevel.checkpoint()
-                # The last one has had its turn, and what it has left for later is still to come.
-                assert any(one.fileno() != -1 for one in ends)
-                await poller.wait_ends(ends)
-                assert all(one.fileno() == -1 for one in ends)
-
-            nursery.start_soon(look)
-            await settle()
-
-    @pytest.mark.req("RUN-58")
-    @pytest.mark.parametrize("preferred", [False, True])
-    @trio_test
-    async def test_ends_that_were_not_seen_yet_are_waited_for_in_their_group_alone(
-        self, preferred: bool
-    ) -> None:
-        poller = EpollPoller()
-        async with open_net(poller) as net:
-            connection, _, peer = net.connect(Recorder(), preferred=preferred)
-            other, _, other_peer = net.connect(Recorder(), preferred=preferred)
-            peer.close()
-            await poller.wait_ends({connection})
-            assert connection.fileno() == -1
-            other_peer.close()
-            await poller.wait_ends({connection})
-            assert other.fileno() != -1, "nobody waits for others"
-
-    @pytest.mark.req("RUN-58")
-    @pytest.mark.parametrize("preferred", [False, True])
-    @trio_test
-    async def test_those_that_are_closed_meanwhile_are_not_waited_for(
-        self, preferred: bool
-    ) -> None:
-        """Otherwise nobody would be accepted as long as clients keep leaving."""
-        poller = EpollPoller()
-        async with open_net(poller) as net:
-            peers: list[Peer] = []
-            for number in range(100):
-                received = Recorder()
-                received.on_lost = lambda next_one=number + 1: peers[next_one % 100].close()
-                peers.append(net.connect(received, preferred=preferred)[2])
-            connections = list(net.connections)
-            peers[0].close()
-            await poller.wait_ends(connections)
-            assert any(one.fileno() == -1 for one in connections)
-            assert any(one.fileno() != -1 for one in connections)
+    async def test_they_are_found_before_their_turn_comes(self, preferred: bool) -> None:
+        async with open_net(EpollPoller()) as net:
+            connections = [net.connect(Recorder(), preferred=preferred) for _ in range(4)]
+            connections[0][2].close()
+            connections[1][2].sock.shutdown(1)
+            connections[2][2].send_nowait(b"x")
+            assert set(net.poller.find_closed()) == {connections[0][0], connections[1][0]}
 
     @pytest.mark.req("RUN-55")
     @trio_test

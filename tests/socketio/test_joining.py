@@ -1100,6 +1100,26 @@ async def test_an_accepted_client_that_leaves_has_to_join_in_time() -> None:
         await until(lambda: server.statistics().sessions_unjoined == 0)
 
 
+@pytest.mark.req("JOIN-15", "SIO5-10")
+@trio_test
+async def test_a_client_that_the_adapter_cannot_take_in_has_to_join_in_time() -> None:
+    class Failing(Adapter):
+        def add(self, socket: Socket, room: str) -> None:
+            raise RuntimeError("no such room")
+
+    server = Server(ServerOptions(connect_timeout_s=0.2), adapter=Failing)
+    server.use(lambda socket: socket.join("early"))
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+
+        async def read_on() -> None:
+            while True:
+                await client.receive()
+
+        with trio.fail_after(2), pytest.raises(ConnectionEnded):
+            await read_on()
+
+
 @pytest.mark.req("JOIN-42")
 @pytest.mark.parametrize("others", [(), ("/other",)])
 @trio_test

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trio_socketio.net.shared_output import SharedOutput
 
 READ_BYTES: Final = 65536
-DRAIN_S: Final = 1.0  # how long what the peer still sends is thrown away, once we have sent all
+DRAIN_S: Final = 1.0  # how long we go on reading, and discarding, after our last byte
 EARLY_FLUSH_BYTES: Final = 1 << 18
 """Output above this is sent within the turn, so that the bounds hold within a turn too: BND-11."""
 

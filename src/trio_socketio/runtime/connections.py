@@ -4,6 +4,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from time import perf_counter
+from typing import Final
 
 import trio
 
@@ -11,12 +13,16 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
-from trio_socketio.runtime.listeners import ACCEPTS_PER_LOOK
 from trio_socketio.runtime.options import ConnectionLimits
-from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.poller import TURN_S, Poller
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 log = logging.getLogger(__name__)
+
+ENDS_S: Final = 1.0
+"""How long a connection waits at most until the end of another one has made a place free for it."""
+_LOOK_SHARE: Final = 0.1
+"""The share of the time that may go into looking for connections whose peers have closed them."""
 
 
 class Connections:
@@ -104,11 +110,8 @@ class Connections:
         Raises:
             Exception: the system or TLS cannot take one more. Only this connection is lost.
         """
-        bound = self._limits.max_connections_per_address
         there = self._per_address.get(address, 0)
-        if len(self._open) >= self._limits.max_connections or (
-            bound is not None and there >= bound and address
-        ):
+        if not self._has_place(address):
             self.refused += 1  # HTTP-27
             self._tell_refused(address, there)
             if context is None and self._busy_answer:
@@ -139,20 +142,30 @@ class Connections:
             raise
         return connection
 
-    async def wait_room(self) -> None:
-        """Wait for the ends of connections that their peers have closed, if space is short.
+    def _has_place(self, address: str) -> bool:
+        return len(self._open) < self._limits.max_connections and not self._is_crowded(address)
 
-        The poller comes to them late if there are many. Without this, clients who lose their
-        connections and come back at once would be refused in favour of those (RUN-58), and so would
-        those who give up before they have joined, and try again. With space for all, nobody waits:
-        for those who do not fit into the backlog, their system asks again only after a second.
+    def _is_crowded(self, address: str) -> bool:
+        bound = self._limits.max_connections_per_address
+        return bound is not None and self._per_address.get(address, 0) >= bound
+
+    async def wait_place(self, address: str) -> None:
+        """Wait for a place that the end of another connection is about to make free (RUN-58).
+
+        The poller comes late to those that their peers have closed, if there are many. Without
+        this, clients who lose their connections and come back at once would be refused in favour of
+        those, and so would those who give up before they have joined, and try again.
         """
-        limits = self._limits
-        if (
-            limits.max_connections_per_address is not None
-            or len(self._open) + ACCEPTS_PER_LOOK > limits.max_connections
-        ):
-            await self.poller.wait_ends(self._open)
+        with trio.move_on_after(ENDS_S):
+            while not self._has_place(address):
+                began = perf_counter()
+                # Those that are not read now are not among them: their ends may be long in coming.
+                closed = self._open.intersection(self.poller.find_closed())
+                if self._is_crowded(address):
+                    closed = {one for one in closed if one.address == address}
+                if not closed:
+                    return
+                await trio.sleep(max(TURN_S, (perf_counter() - began) / _LOOK_SHARE))
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from trio_socketio.runtime.listeners import Accepting
+from trio_socketio.runtime.listeners import Accepting, need_no_place
 
 LEAVE_S: Final = 0.002
 """How long a connection is left to others."""
@@ -46,7 +46,7 @@ async def accept_fairly(
     on_accept: Callable[[socket.socket, str], None],
     balance: Balance,
     count: Callable[[], int],
-    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    wait_place: Callable[[str], Awaitable[None]] = need_no_place,
 ) -> None:
     """Accept connections, and hand them over, until cancelled; see accept_forever.
 
@@ -55,25 +55,22 @@ async def accept_fairly(
         on_accept: called with each connection; see accept_forever.
         balance: the numbers of the other processes.
         count: returns the number of connections of this one.
-        wait_room: waits while connections might be refused in favour of others that have ended.
+        wait_place: called before on_accept; see accept_forever.
     """
-    accepting = Accepting(listener, on_accept)
+    accepting = Accepting(listener, on_accept, wait_place)
     pending = select.poll()
     pending.register(listener, select.POLLIN)
     patience = Patience()
     while True:
         balance.publish(count())
-        if await accepting.wait():
-            await wait_room()  # RUN-58
-            balance.publish(count())  # connections have ended since
-            if await _is_ours(balance, count, pending, patience):
-                for _ in range(_ACCEPTS_PER_LOOK):
-                    if not accepting.take():
-                        break
-                    balance.publish(count())
-                    if balance.is_ahead(count()):
-                        break
-                await accepting.rest()
+        if await accepting.wait() and await _is_ours(balance, count, pending, patience):
+            for _ in range(_ACCEPTS_PER_LOOK):
+                if not await accepting.take():
+                    break
+                balance.publish(count())
+                if balance.is_ahead(count()):
+                    break
+            await accepting.rest()
 
 
 async def _is_ours(

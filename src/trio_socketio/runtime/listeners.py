@@ -21,7 +21,6 @@ from trio_socketio.runtime.poller import TURN_S
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
-ACCEPTS_PER_LOOK: Final = 64
 _RETRY_S: Final = 0.1
 TELL_S: Final = 10.0
 """The time between two log lines about failures of one kind, which clients can cause at will."""
@@ -197,11 +196,15 @@ def _taken(path: Path) -> AddressTaken:
     )
 
 
+async def need_no_place(_: str) -> None:
+    """Stand in for what waits for a place, where nothing is bounded."""
+
+
 @trio.lowlevel.enable_ki_protection
 async def accept_forever(
     listener: socket.socket,
     on_accept: Callable[[socket.socket, str], None],
-    wait_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    wait_place: Callable[[str], Awaitable[None]] = need_no_place,
 ) -> None:
     """Accept connections, and hand them over, until cancelled.
 
@@ -212,16 +215,15 @@ async def accept_forever(
         listener: a non-blocking socket.
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
-        wait_room: waits while connections might be refused in favour of others that have ended.
+        wait_place: called with the address before on_accept is. It waits if the connection would be
+            refused now, and will not be soon.
     """
-    accepting = Accepting(listener, on_accept)
+    accepting = Accepting(listener, on_accept, wait_place)
     while True:
         if await accepting.wait():
-            await wait_room()  # RUN-58
             ends = perf_counter() + TURN_S
-            for _ in range(ACCEPTS_PER_LOOK):
-                if not accepting.take() or perf_counter() > ends:  # RUN-54
-                    break
+            while await accepting.take() and perf_counter() <= ends:  # RUN-54
+                pass
             await accepting.rest()
 
 
@@ -231,13 +233,18 @@ class Accepting:
     Args:
         listener: a non-blocking socket.
         on_accept: called with each connection; see accept_forever.
+        wait_place: called before that; see accept_forever.
     """
 
     def __init__(
-        self, listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
+        self,
+        listener: socket.socket,
+        on_accept: Callable[[socket.socket, str], None],
+        wait_place: Callable[[str], Awaitable[None]],
     ) -> None:
         self._listener = listener
         self._on_accept = on_accept
+        self._wait_place = wait_place
         self._over_tcp = listener.family != socket.AF_UNIX
         self._is_exhausted = False
         self._exhausted = _Complaint("cannot accept connections: %s; trying again%s")
@@ -255,8 +262,11 @@ class Accepting:
             return False
         return True
 
-    def take(self) -> bool:
-        """Accept a connection if there is one; return whether there may be more."""
+    async def take(self) -> bool:
+        """Accept a connection if there is one; return whether there may be more.
+
+        It is not a checkpoint unless the connection has to wait for a place.
+        """
         try:
             sock, peer = self._listener.accept()
         except BlockingIOError:
@@ -267,9 +277,15 @@ class Accepting:
             self._exhausted.tell(error)
             self._is_exhausted = True
             return False
+        address = peer[0] if isinstance(peer, tuple) else ""
         try:
             _prepare(sock, over_tcp=self._over_tcp)
-            self._on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
+            try:
+                await self._wait_place(address)  # RUN-58
+            except BaseException:
+                sock.close()
+                raise
+            self._on_accept(sock, address)
         except Exception as error:
             self._lost.tell(error)
         return True

@@ -10,7 +10,7 @@ never raised here, because connections are called under trio's protection from K
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import inf
 from threading import get_ident
@@ -107,8 +107,9 @@ class Poller(ABC):
         process was.
         """
 
-    async def wait_ends(self, among: Container[Pollable]) -> None:  # noqa: B027 - need not know
-        """Wait until those of these are released that their peers have closed by now."""
+    @abstractmethod
+    def find_closed(self) -> list[Pollable]:
+        """Return the connections that their peers have closed: of those that are read, at least."""
 
     def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
         """Release what the poller holds, when nothing runs any more."""

@@ -4,7 +4,6 @@ import logging
 import select
 import sys
 from collections import deque
-from collections.abc import Container
 from math import inf
 from time import perf_counter
 from typing import Final
@@ -118,14 +117,14 @@ class EpollPoller(Poller):
                 await checkpoint()
             else:
                 await wait_readable(self._epoll.fileno())
-            # The flush task may have left deferred calls for later, and they come before reading.
-            if agenda.deferred:
+            if agenda.deferred:  # not called in the common case
                 await self._settle_deferred()
             batch = self._take(BATCH)
             if len(batch) == BATCH and newcomers.connections:
                 newcomers.are_ready = True  # RUN-48: perhaps, as their object may stand behind
             if len(batch) > _CROWD:
                 batch = await self._put_off_closed(batch)  # RUN-55
+                await self._settle_deferred()
             self._begin_turn()
             self._round_began = self.turn_ends - TURN_S
             for connection, events in batch:
@@ -139,11 +138,12 @@ class EpollPoller(Poller):
             if newcomers.are_ready:  # RUN-47
                 await self._read_newcomers()
 
-    async def wait_ends(self, among: Container[Pollable]) -> None:
-        closed = [one for one, events in self._take_all() if events & CLOSED and one in among]
-        for one in closed:
-            while one.fileno() != -1:  # noqa: ASYNC110 - nobody tells when it is released
-                await trio.sleep(TURN_S)
+    def find_closed(self) -> list[Pollable]:
+        return [
+            one
+            for one, events in self._take_all()
+            if events & CLOSED and not isinstance(one, Newcomers)
+        ]
 
     async def read_ready(self) -> None:
         await self._settle_deferred()
@@ -156,8 +156,9 @@ class EpollPoller(Poller):
 
         Both objects are asked before anything is called, because calls move connections (RUN-56).
         """
-        newcomers, preferred = self._newcomers, self._take(len(self._connections))
-        return deque(preferred) + newcomers.take(max(1, len(newcomers.connections)))
+        newcomers, ready = self._newcomers, deque(self._take(len(self._connections)))
+        ready += newcomers.take(max(1, len(newcomers.connections)))
+        return ready
 
     def _take(self, most: int) -> _Ready:
         """Return up to this many of the preferred connections that are ready, and for what."""
@@ -216,9 +217,10 @@ class EpollPoller(Poller):
         now, turn_ends = perf_counter(), self.turn_ends
         took_s = min(now - self._round_began, _SHARE_S)
         if now > turn_ends:
-            await checkpoint()
+            await self._begin_next_turn()
             turn_ends = inf
-        self._begin_turn()
+        else:
+            self._begin_turn()
         self.turn_ends = min(turn_ends, self.turn_ends)
         newcomers = self._newcomers
         ready = newcomers.closed
@@ -243,20 +245,25 @@ class EpollPoller(Poller):
                 await self._finish_turn()
                 if perf_counter() > ends:
                     return
-                await checkpoint()
-                self._begin_turn()
+                await self._begin_next_turn()
                 self.turn_ends = min(self.turn_ends, ends)
         await self._finish_turn()
 
     async def _settle_deferred(self) -> None:
-        while self._agenda.deferred:
+        """Make the calls that other tasks have deferred: they come before reading."""
+        if self._agenda.deferred:
             self._begin_turn()
-            await self._end_turn()
+            await self._finish_turn()
 
     async def _end_turn(self) -> None:
         """Let other tasks run in the middle of a batch."""
         await self._finish_turn()
+        await self._begin_next_turn()
+
+    async def _begin_next_turn(self) -> None:
+        """Let other tasks run, and begin another turn behind them."""
         await checkpoint()
+        await self._settle_deferred()
         self._begin_turn()
 
 
@@ -298,6 +305,10 @@ class PortablePoller(Poller):
         if watch is not None:
             watch.closed = True
             trio.lowlevel.notify_closing(connection.fileno())
+
+    def find_closed(self) -> list[Pollable]:
+        """Return none: other systems do not tell without a read whether a peer has closed."""
+        return []
 
     def _registered(self) -> list[Pollable]:
         return list(self._watches)

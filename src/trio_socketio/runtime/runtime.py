@@ -274,13 +274,13 @@ class Runtime:
                 for listener in await stack.enter_async_context(endpoint.listen()):
                     addresses.append(listener.getsockname())
                     accept = partial(_accept, connections, endpoint)
-                    wait_room = connections.wait_room
+                    wait_place = connections.wait_place
                     if balance is None:
-                        listeners.start_soon(accept_forever, listener, accept, wait_room)
+                        listeners.start_soon(accept_forever, listener, accept, wait_place)
                     else:
                         count = connections.__len__
                         listeners.start_soon(
-                            accept_fairly, listener, accept, balance, count, wait_room
+                            accept_fairly, listener, accept, balance, count, wait_place
                         )
             yield addresses
             listeners.cancel_scope.cancel()

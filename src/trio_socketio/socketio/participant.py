@@ -9,6 +9,7 @@ import trio
 
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import ConnectRefused, RemoteProtocolError
+from trio_socketio.protocol.socket_life import Life
 from trio_socketio.socketio.history import History
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.refusing import refuse, tell_refused
@@ -30,6 +31,7 @@ _EVENT: Final = PacketType.EVENT
 _ACK: Final = PacketType.ACK
 _BINARY_EVENT: Final = PacketType.BINARY_EVENT
 _BINARY_ACK: Final = PacketType.BINARY_ACK
+_ACCEPTED: Final = Life.ACCEPTED
 
 
 PUT_OUT: Final = "disconnected by the server"
@@ -61,9 +63,9 @@ class Participant:
         "_closed",
         "_has_joined",
         "_history",
+        "_is_timed_anew",
         "_joinings",
         "_joinings_at_work",
-        "_was_accepted",
         "held",
         "host",
         "join_by",
@@ -87,7 +89,7 @@ class Participant:
         self._joinings_at_work = 0  # also decided ones, until their tasks end
         self._history: History | None = None
         self._has_joined = False
-        self._was_accepted = False  # and has left, or was turned away, before it had joined
+        self._is_timed_anew = False  # JOIN-42
         self._acks_awaited = 0
         self._closed = False
 
@@ -208,8 +210,8 @@ class Participant:
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
-        if not self._was_accepted:
-            self.join_by = inf  # JOIN-19
+        if socket._membership.life is _ACCEPTED and not self._is_timed_anew:
+            self.join_by = inf  # JOIN-19: it has a time of its own for its credentials
         told = {"sid": socket.id}  # SIO5-03, RECOVER-01
         # FWD-33: a client whose requests come by way of any node will come back to any node.
         if socket._recovery is not None and not self.session.handshake.is_forwarded:
@@ -239,7 +241,7 @@ class Participant:
             del self._joinings[joining.name]
         if joining.credentials is not None and self.join_by == inf and not self._has_joined:
             # JOIN-42: it was accepted, and has left or was turned away.
-            self._was_accepted = True
+            self._is_timed_anew = True
             self.join_by = trio.current_time() + self.host.options.sockets.connect_timeout_s
             self.session.reschedule()
 

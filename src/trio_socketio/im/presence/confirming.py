@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.im.presence.leavers import Leaver, wait_told
+from trio_socketio.im.presence.leavers import LEAVES_S, Leaver, wait_told
 from trio_socketio.im.presence.store import NamespaceUnusable
 
 if TYPE_CHECKING:
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from trio_socketio.protocol.presence_claims import Order
 
 _LOOK_S: Final = 0.005
-"""How soon to look for further orders while some are being confirmed."""
+"""How soon to look for further orders while clients are being told of some."""
+AGAIN_S: Final = 0.1
+"""How soon to do so otherwise: the store has not taken a confirmation, or cannot."""
 
 
 class Confirmations:
     """Obeys orders, and confirms each as soon as its client has been told (PRES-80).
 
     A newer client enters on another node as soon as this one has confirmed. A client that does not
-    take what it is sent holds up its own confirmation, and no other order.
+    take what it is sent holds up its own confirmation. It holds up no other order, unless there are
+    hundreds of such clients at once, as the store names no more orders at a time.
 
     Args:
         node: whose clients they name.
@@ -34,6 +37,7 @@ class Confirmations:
         self._nursery = nursery
         self._under_way: set[Order] = set()
         self._waiting = trio.lowlevel.ParkingLot()
+        self._told_at = 0.0  # when the clients of all of them will have been told, at the latest
 
     def obey(self, orders: "Iterable[Order]") -> None:
         """Put out the clients that are named, and begin to confirm that."""
@@ -43,11 +47,13 @@ class Confirmations:
             leaver = self._node.obey(order)
             if order.namespace not in self._node.unusable:
                 self._under_way.add(order)
+                self._told_at = trio.current_time() + LEAVES_S
                 self._nursery.start_soon(self._confirm, order, leaver)
 
     async def wait_confirmed(self) -> None:
         """Wait until everything is confirmed, or it is time to look for further orders."""
-        with trio.move_on_after(_LOOK_S):
+        look_s = _LOOK_S if trio.current_time() < self._told_at else AGAIN_S
+        with trio.move_on_after(look_s):
             while self._under_way:
                 await self._waiting.park()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.im.presence.confirming import Confirmations
+from trio_socketio.im.presence.confirming import AGAIN_S, Confirmations
 from trio_socketio.im.presence.insisting import RETRY_S
 from trio_socketio.im.presence.lease_keeping import Lease
 from trio_socketio.im.presence.put_aside import PutAside
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
-
-AGAIN_S: Final = 0.1
-"""The wait before orders are asked for again of which some cannot be confirmed."""
 
 FENCED: Final = "the store says that its lease has ended"
 

@@ -176,10 +176,11 @@ class Seats(Observer):
         Raises:
             StoreUnavailable: it cannot be known whether those on other nodes are out.
         """
-        if leavers:
+        node = self._node
+        # Whatever has ended the claim before this began to wait has had no wait to interrupt.
+        if leavers and claim.state is State.HELD and self._life.may_give:
             with claim.open_wait(inf):
                 await wait_told(leavers)
-        node = self._node
         if self._life.may_give and not node.is_clear(claim):
             wait_s = FAST_S if request.takeover == "fast" else inf
             with claim.open_wait(trio.current_time() + wait_s):
