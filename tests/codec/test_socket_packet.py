@@ -15,6 +15,7 @@ from trio_socketio.codec.socket_packet import (
     RESERVED_EVENTS,
     Packet,
     PacketType,
+    decode_event,
     decode_packet,
     encode_arguments,
     encode_header,
@@ -26,12 +27,28 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 EVENT, ACK = PacketType.EVENT, PacketType.ACK
 
 
+def is_event(text: bytes) -> bool:
+    """Whether decode_event takes a packet; if so, it does with it what decode_packet does."""
+    found: list[Any] = []
+    for decode in decode_packet, decode_event:
+        try:
+            found.append(decode(text))
+        except RemoteProtocolError as error:
+            found.append(str(error))
+    expected, event = found
+    if type(event) is tuple:
+        event = Packet(EVENT, *event)
+    assert event is None or event == expected
+    return event is not None
+
+
 @pytest.mark.req("SIO5-38", "SIO5-39", "SIO5-40", "SIO5-41", "SIO5-42")
 @given(plain_packets())
 def test_plain_packets_round_trip(sent: Packet) -> None:
     outgoing = encode_packet(sent)
     assert outgoing.attachments == ()
     assert decode_packet(outgoing.text) == sent
+    assert is_event(outgoing.text) is (sent.type is EVENT)
 
 
 def test_types_have_their_digits() -> None:
@@ -76,6 +93,7 @@ def test_headers_are_what_packets_start_with() -> None:
 def test_garbage_raises_nothing_undocumented(text: bytes) -> None:
     with suppress(RemoteProtocolError):
         decode_packet(text)
+    is_event(text)
 
 
 @given(
@@ -86,8 +104,10 @@ def test_garbage_raises_nothing_undocumented(text: bytes) -> None:
 def test_what_nearly_is_a_packet_raises_nothing_undocumented(
     start: str, middle: str, end: str
 ) -> None:
+    text = (start + middle + end).encode()
     with suppress(RemoteProtocolError):
-        assert decode_packet((start + middle + end).encode()).namespace.startswith("/")
+        assert decode_packet(text).namespace.startswith("/")
+    is_event(text)
 
 
 @pytest.mark.req("SIO5-38", "SIO5-43")
@@ -102,6 +122,40 @@ def test_what_nearly_is_a_packet_raises_nothing_undocumented(
 def test_a_packet_that_breaks_the_format_is_refused(text: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_packet(text)
+    is_event(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        (b'42["f"]', ("/", ["f"], None)),
+        (b'420["f",1]', ("/", ["f", 1], 0)),
+        (b'42%d["f"]' % MAX_ACK_ID, ("/", ["f"], MAX_ACK_ID)),
+        (b'42%d["f"]' % (MAX_ACK_ID + 1), None),
+        (b'4200000000000000007["f"]', None),
+        (b"42[7]", ("/", [7], None)),
+        (b'42/,["f"]', ("/", ["f"], None)),
+        ('42/ä,12["f"]'.encode(), ("/ä", ["f"], 12)),
+        (b'42/a[b],["f"]', ("/a[b]", ["f"], None)),
+        (b'42/a[b,3["f,"]', ("/a[b", ["f,"], 3)),
+        (b'42/a["f","g"]', None),
+        (b'42/a[b,"f"', None),
+        (b'42/\xff,["f"]', None),
+        (b'42/a, ["f"]', None),
+        (b'42x["f"]', None),
+        (b'43["f"]', None),
+        (b'451-["f"]', None),
+        (b'52["f"]', None),
+        (b'521["f"]', None),
+        (b"42", None),
+        (b"4[", None),
+    ],
+)
+def test_events_without_attachments_are_decoded_apart(
+    text: bytes, event: tuple[str, list[Any], int | None] | None
+) -> None:
+    assert decode_event(text) == event
+    is_event(text)
 
 
 def test_refusals_say_what_is_wrong() -> None:

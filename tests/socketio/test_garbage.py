@@ -5,6 +5,7 @@ that sessions leave behind would be kept: megabytes, on a server with many clien
 """
 
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from tests.endurance.client import CHAT, EVENT, Client, PutOut, Refused, Vanishe
 from tests.endurance.lines import Closed, Line, Polling, WebSocket
 from tests.endurance.ways import GARBAGE
 from tests.net.harness import open_net
-from tests.socketio.serving import serving, until
+from tests.socketio.serving import joined, serving, until
 from trio.testing import trio_test
 
 from trio_socketio import ConnectRefused, Server, ServerOptions, Socket
@@ -44,6 +45,29 @@ def find_garbage() -> dict[str, int]:
         type(one).__qualname__ for one in gc.garbage if type(one).__module__.startswith("trio_s")
     )
     return {kind: count for kind, count in kinds.items() if count >= TIMES}
+
+
+@pytest.mark.req("RUN-44")
+@pytest.mark.parametrize("suspends", [False, True])
+@trio_test
+async def test_what_a_handler_returns_is_not_kept(suspends: bool) -> None:
+    class Result:
+        """Something large, of which nobody has asked for an answer."""
+
+    server = Server()
+    kept: list[weakref.ref[Result]] = []
+
+    @server.on("make")
+    async def make(_: Socket) -> Result:
+        if suspends:
+            await trio.lowlevel.checkpoint()
+        result = Result()
+        kept.append(weakref.ref(result))
+        return result
+
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        await client.emit("make")
+        await until(lambda: bool(kept) and kept[0]() is None)
 
 
 def create() -> Server:

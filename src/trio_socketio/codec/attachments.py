@@ -33,7 +33,7 @@ def must_deconstruct(value: Any) -> bool:
     if type(value) is list or type(value) is tuple:
         for item in value:
             kind = type(item)
-            if kind in _PLAIN:
+            if kind is str or kind in _PLAIN:
                 continue
             if kind is bytes:
                 found = True

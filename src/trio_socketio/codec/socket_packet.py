@@ -52,9 +52,10 @@ _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK 
 _EVENTS: Final = frozenset((int(_EVENT), int(_BINARY_EVENT)))
 _ACKS: Final = frozenset((int(_ACK), int(_BINARY_ACK)))
 _ZERO: Final = ord("0")
+_EVENT_DIGIT: Final = ord("2")
 _NINE: Final = ord("9")
 _SLASH: Final = ord("/")
-_MAIN_EVENT: Final = b"42"  # an event of the main namespace, as most packets are
+_MAIN_EVENT: Final = b"42["  # an event of the main namespace without an id, as most packets are
 
 
 class Packet(msgspec.Struct, gc=False):
@@ -147,6 +148,49 @@ def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None
     return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)  # SIO5-40
 
 
+def decode_event(text: bytes) -> tuple[str, list[Any], int | None] | None:
+    """Decode an EVENT without attachments, as most packets are, in less time than decode_packet.
+
+    Args:
+        text: an Engine.IO text message, its type character included.
+    Returns:
+        The namespace, the name and arguments of the event, and the id that it asks to be answered
+        with or None. None if it is something else, or malformed: decode_packet then tells.
+    Raises:
+        RemoteProtocolError: the JSON is malformed, or does not begin with the name of an event.
+
+    Spec: Socket.IO v5, "Packet encoding".
+    """
+    namespace, ack_id = "/", None
+    if text[:3] == _MAIN_EVENT:
+        start = 2
+    else:
+        start, at = text.find(b"["), 2
+        if start < 3 or text[1] != _EVENT_DIGIT or text[0] != MESSAGE:
+            return None
+        if text[2] == _SLASH:
+            at = text.find(b",") + 1
+            if start < at:  # the namespace has a bracket in its name
+                start = text.find(b"[", at)
+            if start < at:
+                return None
+            try:
+                namespace = text[2 : at - 1].decode()
+            except UnicodeDecodeError:
+                return None
+        if start > at:
+            digits = text[at:start]
+            if start - at > _MAX_ACK_DIGITS or not digits.isdigit():
+                return None
+            ack_id = int(digits)
+            if ack_id > MAX_ACK_ID:
+                return None
+    arguments: list[Any] = decode_json(text[start:])
+    if not arguments or type(arguments[0]) is not str or arguments[0] in RESERVED_EVENTS:
+        check_event_name(arguments)
+    return namespace, arguments, ack_id
+
+
 def decode_packet(text: bytes) -> Packet:
     """Decode the text of a packet; its attachments are still to come.
 
@@ -159,20 +203,6 @@ def decode_packet(text: bytes) -> Packet:
 
     Spec: Socket.IO v5, "Packet encoding" (SIO5-43).
     """
-    # Fast path. Whatever it does not recognize, malformed packets included, goes the long way.
-    if text[:2] == _MAIN_EVENT:
-        start = text.find(b"[", 2, _MAX_ACK_DIGITS + 3)
-        if start == 2:
-            arguments: list[Any] = decode_json(text[2:])
-            if not arguments or type(arguments[0]) is not str or arguments[0] in RESERVED_EVENTS:
-                check_event_name(arguments)
-            return Packet(_EVENT, "/", arguments)
-        digits = text[2:start] if start > 2 else b""
-        if digits.isdigit() and (asked := int(digits)) <= MAX_ACK_ID:
-            arguments = decode_json(text[start:])
-            if not arguments or type(arguments[0]) is not str or arguments[0] in RESERVED_EVENTS:
-                check_event_name(arguments)
-            return Packet(_EVENT, "/", arguments, asked)
     size = len(text)
     if size < 2 or text[0] != MESSAGE:
         raise RemoteProtocolError("empty Socket.IO packet")

@@ -4,6 +4,7 @@ from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
+from trio_socketio.net.driving import READ
 from trio_socketio.net.frames import FrameReceiver, encode_frames
 from trio_socketio.net.traffic import Traffic
 from trio_socketio.protocol.connection import HELD
@@ -109,7 +110,7 @@ class WebSocketTransport:
 
     def read_on(self) -> bool:
         """Read the connection, unless it is held."""
-        return self.connection.reading is HELD or self.connection.on_readable()
+        return self.connection.reading is HELD or self.connection.on_ready(READ)
 
     def next_deadline(self) -> float:
         """Return infinity: the connection has a deadline of its own."""

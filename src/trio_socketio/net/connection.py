@@ -50,7 +50,7 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 19 attributes and 39 methods, because three others drive it: the poller, the timetable,
+    It has 19 attributes and 38 methods, because three others drive it: the poller, the timetable,
     and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
     output of a turn is not a part of its own: every message would take one more call.
 
@@ -132,20 +132,19 @@ class Connection:
 
     # -- reading
 
-    def on_ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> bool:
+        """Send and read as far as can be; return whether there was anything to read."""
         if events & WRITE:
             self._on_writable()
             if events == WRITE:
-                return
-        if self.reading is ON:  # else another connection of the batch may have closed this one
-            self.on_readable()
-        # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left to
-        # read. While reading is held, the receiver still works on these and reads on afterwards.
-        elif events & HANG_UP and self.reading is PAUSED:
-            self.lose("transport close")
-
-    def on_readable(self) -> bool:
-        """Read once and hand over what came; return whether there was anything."""
+                return False
+        if self.reading is not ON:
+            # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left
+            # to read. While reading is held, the receiver still works on these and reads on
+            # afterwards. If it is off, another connection of the batch may have closed this one.
+            if events & HANG_UP and self.reading is PAUSED:
+                self.lose("transport close")
+            return False
         try:
             data = self._sock.recv(READ_BYTES)
         except BlockingIOError:

@@ -38,7 +38,7 @@ class Pollable(Flushable, Resumable, Protocol):
     def fileno(self) -> int:
         """The descriptor."""
 
-    def on_ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> object:
         """Handle some of READ, WRITE and HANG_UP. May be called once more after closing."""
 
     def release(self) -> None:

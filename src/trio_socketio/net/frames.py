@@ -250,16 +250,6 @@ class FrameReceiver:
         turn_ends = self._connection.owner.poller.turn_ends
         try:
             while size - at >= 2:
-                if self._stopped:
-                    break
-                # The clock is read after the first message and then after every fourth; reading it
-                # after each message costs a tenth of a small message.
-                if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
-                    self._held = True
-                    self._rest = bytearray(data[at:])
-                    self._connection.hold_reading()
-                    self._connection.call_again()
-                    return
                 first = data[at]
                 length = data[at + 1] - 0x80  # negative if the frame is not masked
                 if 0 <= length < short:
@@ -308,7 +298,17 @@ class FrameReceiver:
                     messages -= weight
                     uncommon += weight
                 at = end
-            if self._on_lost is not None and (at < size or self._held):
+                if at == size or self._stopped:
+                    break
+                # The clock is read after the first message and then after every fourth; reading it
+                # after each message costs a tenth of a small message.
+                if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
+                    self._held = True
+                    self._rest = bytearray(data[at:])
+                    self._connection.hold_reading()
+                    self._connection.call_again()
+                    return
+            if (at < size or self._held) and self._on_lost is not None:
                 self._keep(data, at, 0)
         finally:  # counted for each read, so that a message costs nothing
             self._connection.traffic.packets_in += MESSAGES_PER_TURN - messages - uncommon

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_IDLE_WORKERS: Final = 256
 _SLICE_S: Final = 0.001
+_DONE: Final = object()
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
@@ -55,6 +56,18 @@ def _is_own_end(error: BaseException, socket_id: str) -> bool:
 
 def _ignore(_: float, __: str) -> None:
     """Stand in for what notes slow steps."""
+
+
+@types.coroutine
+def _await(
+    workers: "Workers", function: Callable[..., Any], arguments: Sequence[Any]
+) -> Generator[Any, Any, None]:
+    """Call and await an async function, and leave its result in `workers.returned`.
+
+    A coroutine returns by an exception, which takes as long as all else that a call does. If a
+    generator returns None, `next` makes no exception of it.
+    """
+    workers.returned = yield from function(*arguments)
 
 
 class Callee(Protocol):
@@ -94,7 +107,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 23 attributes and 26 methods. Both of its tasks need to know how long each step takes and
+    It has 24 attributes and 26 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -123,6 +136,7 @@ class Workers:
         self.thread: int | None = None  # the thread that serves; None while the server does not
         self.running: Callee | None = None  # the handler that was called last
         self.suspended: Any = object()  # what `begin` returned last for a function that suspended
+        self.returned: Any = None  # by the async function that has just ended
 
     def check_thread(self) -> None:
         """Refuse a call from another thread, before anything has changed (THREAD-01).
@@ -230,19 +244,20 @@ class Workers:
             at once.
         """
         context = self._context.copy()
-        coroutine = context.run(function, *arguments)
+        steps = _await(self, function, arguments)
         try:
-            trap = context.run(coroutine.send, None)
-        except StopIteration as stop:
-            return stop.value
+            trap = context.run(next, steps, _DONE)
         except GeneratorExit as error:
             raise disown(error, function) from error
-        self.suspended = rest = self._go_on(context, coroutine, trap)
+        if trap is _DONE:
+            result, self.returned = self.returned, None
+            return result
+        self.suspended = rest = self._go_on(context, steps, trap)
         return rest
 
     @types.coroutine
     def _go_on(
-        self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], trap: Any
+        self, context: contextvars.Context, steps: Generator[Any, Any, None], trap: Any
     ) -> Generator[Any, Any, Any]:
         """Go on with a suspended function: relay what it yields to trio, and trio's replies to it.
 
@@ -254,21 +269,18 @@ class Workers:
             self.end_step(now)
         self.step_began = now
         while True:
-            step: Callable[[Any], Any] = coroutine.send
+            step: Callable[[Any], Any] = steps.send
             try:
                 value = yield trap
             except BaseException as error:  # thrown into the handler, where trio meant it to go
-                step, value = coroutine.throw, error
+                step, value = steps.throw, error
             self.step_began = perf_counter()
             self.running = handler
             try:
-                trap = context.run(step, value)
-            except StopIteration as stop:
-                now = perf_counter()
-                if now - self.step_began > self.note_s:
-                    self.end_step(now)
-                self.step_began = now
-                return stop.value
+                is_usual = value is None  # see _await
+                trap = context.run(next, steps, _DONE) if is_usual else context.run(step, value)
+            except StopIteration:
+                trap = _DONE
             except GeneratorExit as error:
                 self.end_step(perf_counter())
                 if isinstance(value, GeneratorExit):
@@ -278,7 +290,13 @@ class Workers:
                 self.end_step(perf_counter())
                 value = None  # RUN-44: the traceback of what was thrown refers to this frame
                 raise
-            self.end_step(perf_counter())
+            now = perf_counter()
+            if now - self.step_began > self.note_s:
+                self.end_step(now)
+            self.step_began = now
+            if trap is _DONE:
+                result, self.returned = self.returned, None
+                return result
 
     def is_slice_over(self, now: float) -> bool:
         """Log the last step if it was slow, and tell whether other tasks should run.

@@ -133,6 +133,11 @@ class Participant:
             raise RemoteProtocolError(f"{kind.name} for a namespace that the client is in")
 
     def _receive_unjoined(self, packet: Packet) -> None:
+        """Take a packet for a namespace in which the client has no socket.
+
+        Raises:
+            RemoteProtocolError: no client may send it now.
+        """
         name, history = packet.namespace, self._history
         joining = self._joinings.get(name) if self._joinings else None
         if packet.type is _CONNECT and joining is not None:

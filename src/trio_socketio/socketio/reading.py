@@ -7,7 +7,13 @@ import trio
 
 from trio_socketio.codec.attachments import MAX_ATTACHMENTS
 from trio_socketio.codec.parsers import JSON
-from trio_socketio.codec.socket_packet import Packet, PacketType, Reassembly, decode_packet
+from trio_socketio.codec.socket_packet import (
+    Packet,
+    PacketType,
+    Reassembly,
+    decode_event,
+    decode_packet,
+)
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.socketio.intake import SMALL_BYTES, Receive, weigh_msgpack, weigh_text
 from trio_socketio.socketio.participant import Participant
@@ -64,28 +70,35 @@ class JsonReader:
             and self._intake.put_off(self.holder, self.receive_text, packet, weigh_text)
         ):
             return
-        decoded = decode_packet(packet)
-        socket = self._sockets.get(decoded.namespace)
-        # Participant.receive_packet and Events.receive would do the same: two calls are saved.
-        if decoded.type is _EVENT and socket is not None:
-            events, arguments = socket._events, decoded.data
-            if events is None:
-                events = socket._open_events()
-            handler = events.handlers.get(arguments[0])
-            if handler is not None:
-                arguments[0] = socket
-                events.dispatch(handler, arguments, decoded.ack_id, 0, packet)
-            else:
-                events.receive(socket, arguments, decoded.ack_id, 0, packet)
-            return
+        event = decode_event(packet)
+        if event is None:
+            decoded = decode_packet(packet)
+        else:
+            namespace, arguments, ack_id = event
+            socket = self._sockets.get(namespace)
+            # Participant.receive_packet and Events.receive would do the same: two calls are saved.
+            if socket is not None:
+                events = socket._events
+                if events is None:
+                    events = socket._open_events()
+                handler = events.handlers.get(arguments[0])
+                if handler is not None:
+                    arguments[0] = socket
+                    events.dispatch(handler, arguments, ack_id, 0, packet)
+                else:
+                    events.receive(socket, arguments, ack_id, 0, packet)
+                return
+            decoded = Packet(_EVENT, namespace, arguments, ack_id)
         size = len(packet)
         decoded.weight = weigh_text(packet) if size > self._intake.weigh_above else size
         if self.holder.revision.has_queries:
             cut_query(decoded)
         if decoded.attachments:  # SIO5-57: otherwise it is complete
             self._expect_attachments(decoded)
-        else:
+        elif decoded.namespace in self._sockets:
             self.holder.receive_packet(decoded)
+        else:  # which the former would find out, too
+            self.holder._receive_unjoined(decoded)
 
     def receive_binary(self, data: bytes) -> None:
         """Take an attachment, and hand the packet over if that was the last one.
