@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.acks import LateAnswer, answer_arguments
+from trio_socketio.acks import LateAnswer
 from trio_socketio.protocol.socket_life import Life
 from trio_socketio.runtime.timings import QUICK_S
 from trio_socketio.socketio.event_roles import EventPlace, EventSender, EventSocket
@@ -163,7 +163,7 @@ class Events:
             result.send_with(partial(self._acknowledge, handler, socket, ack_id))
             return
         else:
-            arguments = answer_arguments(result)
+            arguments = () if result is None else (result,)  # `answer_arguments` without the call
         try:
             packet = self._place._packets.encode_ack(arguments, ack_id)
         # Any exception, because a result may be of any class, and fail while it is read.
