@@ -126,6 +126,20 @@ async def test_where_there_is_a_place_nobody_waits_or_looks() -> None:
         assert house.found == 0
 
 
+@pytest.mark.req("RUN-59")
+@trio_test
+async def test_nobody_waits_for_one_that_was_reset_while_its_reading_was_held() -> None:
+    async with open_house(1) as house:
+        held = house.enter(HERE)
+        assert held is not None
+        held.hold_reading()
+        house.peers[0].close()
+        assert await house.wait(HERE) < ENDS_S / 2
+        await settle()
+        assert await house.wait(HERE) < ENDS_S / 2
+
+
+@pytest.mark.req("RUN-59")
 @trio_test
 async def test_nobody_waits_for_those_who_are_not_read() -> None:
     async with open_house(3) as house:
@@ -189,12 +203,20 @@ async def test_who_stops_reading_meanwhile_is_no_longer_waited_for() -> None:
         assert await house.wait(HERE) < ENDS_S / 2
 
 
+@pytest.mark.req("RUN-58", "RUN-59")
 @trio_test
-async def test_nobody_waits_for_longer_than_a_second() -> None:
+async def test_nobody_waits_for_longer_than_a_second_nor_again_at_once(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mock_clock.autojump_threshold = 0.01
+    monkeypatch.setattr(connections_module, "TURN_S", 0.1)
     async with open_house(1) as house:
         house.pretend_closed(house.enter(HERE))
-        assert ENDS_S <= await house.wait(HERE) < 2 * ENDS_S
+        assert await house.wait(HERE) == pytest.approx(ENDS_S)
         assert house.enter(HERE) is None
+        assert await house.wait(THERE) == 0.0
+        await trio.sleep(ENDS_S)
+        assert await house.wait(THERE) == pytest.approx(ENDS_S)
 
 
 @pytest.mark.parametrize(("look_s", "looks"), [(0.0, 1000), (0.01, 10)])

@@ -566,8 +566,8 @@ class TestClosed:
             held.peer.close()
             for _ in range(BATCH):
                 net.connect(Recorder(), preferred=True)[2].send_nowait(b"x")
-            while len(held.events) < 3:
-                await trio.lowlevel.checkpoint()
+            await settle()
+            assert held.events
             net.poller.unregister(held)
             net.poller.close_later(held)
             assert not any(events & READ for events in held.events)
@@ -582,6 +582,21 @@ class TestClosed:
             connections[1][2].sock.shutdown(1)
             connections[2][2].send_nowait(b"x")
             assert set(net.poller.find_closed()) == {connections[0][0], connections[1][0]}
+
+    @pytest.mark.req("RUN-59")
+    @pytest.mark.parametrize("preferred", [False, True])
+    @trio_test
+    async def test_to_look_for_them_takes_nothing_from_those_that_are_not_read(
+        self, preferred: bool
+    ) -> None:
+        async with open_net(EpollPoller()) as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received, preferred=preferred)
+            connection.pause_reading(1.0)
+            peer.close()
+            assert net.poller.find_closed() == []
+            await settle()
+            assert received.lost == ["transport close"]
 
     @pytest.mark.req("RUN-55")
     @trio_test
@@ -601,17 +616,24 @@ class TestClosed:
             assert b"lost" not in read[:10]
             assert b"lost" in read[10:20]
 
+    @pytest.mark.req("RUN-60")
     @pytest.mark.parametrize("preferred", [False, True])
+    @pytest.mark.parametrize("is_reset", [False, True])
     @trio_test
     async def test_a_peer_that_closes_while_reading_is_held_keeps_nobody_busy(
-        self, preferred: bool
+        self, is_reset: bool, preferred: bool
     ) -> None:
         async with open_net(EpollPoller()) as net:
             received = Recorder()
             connection, _, peer = net.connect(received, preferred=preferred)
             connection.hold_reading()
-            peer.sock.shutdown(1)
-            await settle()
+            if is_reset:
+                peer.close()
+            else:
+                peer.sock.shutdown(1)
+            await settle()  # it would not if the poller were called again and again
+            assert net.poller.find_closed() == []
+            await net.poller.read_ready()
             assert received.lost == []
             connection.resume_reading()
             await settle()

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import time
+from collections.abc import Generator
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import Any
@@ -443,3 +444,17 @@ async def test_children_inherit_the_handler_of_unhandled_events(transport: str) 
         assert await ask(client, "any", namespace="/child") == ["any"]
         await client.connect("/later")
         assert await ask(client, "other", namespace="/later") == ["other"]
+
+
+def test_what_an_async_function_returns_need_not_be_a_coroutine_of_python_itself() -> None:
+    """Compilers have kinds of their own."""
+
+    class Compiled:
+        def __await__(self) -> Generator[Any, Any, int]:
+            yield from ()
+            return 7
+
+    def create() -> Compiled:
+        return Compiled()
+
+    assert Workers().begin(create, []) == 7

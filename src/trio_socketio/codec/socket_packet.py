@@ -157,7 +157,8 @@ def decode_event(text: bytes) -> tuple[str, list[Any], int | None] | None:
         The namespace, the name and arguments of the event, and the id that it asks to be answered
         with or None. None if it is something else, or malformed: decode_packet then tells.
     Raises:
-        RemoteProtocolError: the JSON is malformed, or does not begin with the name of an event.
+        RemoteProtocolError: the JSON is malformed, or does not begin with a name that events may
+            have.
 
     Spec: Socket.IO v5, "Packet encoding".
     """

@@ -133,7 +133,7 @@ class Connection:
     # -- reading
 
     def on_ready(self, events: int) -> bool:
-        """Send and read as far as can be; return whether there was anything to read."""
+        """Send what waits, and read once; return whether bytes came."""
         if events & WRITE:
             self._on_writable()
             if events == WRITE:

@@ -39,7 +39,10 @@ class Pollable(Flushable, Resumable, Protocol):
         """The descriptor."""
 
     def on_ready(self, events: int) -> object:
-        """Handle some of READ, WRITE and HANG_UP. May be called once more after closing."""
+        """Handle some of READ, WRITE and HANG_UP. May be called once more after closing.
+
+        Pollers ignore what it returns.
+        """
 
     def release(self) -> None:
         """Close the descriptor. Called once, at the end of a turn. Never raises."""

@@ -4,6 +4,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from math import inf
 from time import perf_counter
 from typing import Final
 
@@ -28,7 +29,7 @@ _LOOK_SHARE: Final = 0.1
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
-    It has 17 attributes: eight are for its connections, and the others are its bounds, its numbers
+    It has 18 attributes: nine are for its connections, and the others are its bounds, its numbers
     and its log.
 
     Args:
@@ -74,6 +75,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._waiting_empty = trio.lowlevel.ParkingLot()
+        self._waits_from = -inf  # before that, nobody waits for a place
         self._refusals = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
 
     def __len__(self) -> int:
@@ -150,24 +152,28 @@ class Connections:
         return bound is not None and self._per_address.get(address, 0) >= bound
 
     async def wait_place(self, address: str) -> None:
-        """Wait for a place that the end of another connection is about to make free (RUN-58).
+        """Wait, if there is no place, until a connection that its peer has closed has ended.
 
-        The poller comes late to those that their peers have closed, if there are many. Without
-        this, clients who lose their connections and come back at once would be refused in favour of
-        those, and so would those who give up before they have joined, and try again.
+        The poller comes late to those, if there are many. Without this, clients who lose their
+        connections and come back at once would be refused in favour of those (RUN-58), and so would
+        those who give up before they have joined, and try again. As others wait meanwhile, nobody
+        waits for ENDS_S after a wait in vain (RUN-59).
         """
         if self._has_place(address):  # a scope would take longer than all else that accepting does
             return
-        with trio.move_on_after(ENDS_S):
+        if trio.current_time() < self._waits_from:
+            return
+        with trio.move_on_after(ENDS_S) as scope:
             while not self._has_place(address):
                 began = perf_counter()
-                # Those that are not read now are not among them: their ends may be long in coming.
                 closed = self._open.intersection(self.poller.find_closed())
                 if self._is_crowded(address):
                     closed = {one for one in closed if one.address == address}
                 if not closed:
                     return
                 await trio.sleep(max(TURN_S, (perf_counter() - began) / _LOOK_SHARE))
+        if scope.cancelled_caught:
+            self._waits_from = trio.current_time() + ENDS_S
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

@@ -65,9 +65,12 @@ def _await(
     """Call and await an async function, and leave its result in `workers.returned`.
 
     A coroutine returns by an exception, which takes as long as all else that a call does. If a
-    generator returns None, `next` makes no exception of it.
+    generator returns None without having been suspended, `next` makes no exception of it.
     """
-    workers.returned = yield from function(*arguments)
+    result = function(*arguments)
+    if type(result) is not types.CoroutineType:  # of another kind, such as a compiled function's
+        result = result.__await__()
+    workers.returned = yield from result
 
 
 class Callee(Protocol):
@@ -277,8 +280,7 @@ class Workers:
             self.step_began = perf_counter()
             self.running = handler
             try:
-                is_usual = value is None  # see _await
-                trap = context.run(next, steps, _DONE) if is_usual else context.run(step, value)
+                trap = context.run(step, value)
             except StopIteration:
                 trap = _DONE
             except GeneratorExit as error:

@@ -8,11 +8,16 @@ from trio_socketio.net.driving import HANG_UP, READ, Pollable
 
 HALF_CLOSED: Final = 0x2000  # EPOLLRDHUP: the peer sends nothing more; connections ignore it
 CLOSED: Final = HANG_UP | HALF_CLOSED
+_EDGE: Final = 1 << 31  # EPOLLET: report each change once
 
 
 def watch_mask(events: int) -> int:
-    """Return what epoll is asked for, to report READ and WRITE of a connection."""
-    return events | HALF_CLOSED if events & READ else events
+    """Return what epoll is asked for, to report READ and WRITE of a connection.
+
+    A hang-up is reported in any case. Nothing is done about it while reading is held, so it must
+    not be reported again and again (RUN-60).
+    """
+    return events | HALF_CLOSED if events & READ else events or _EDGE
 
 
 class Newcomers:

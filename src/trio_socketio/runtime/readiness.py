@@ -139,11 +139,15 @@ class EpollPoller(Poller):
                 await self._read_newcomers()
 
     def find_closed(self) -> list[Pollable]:
-        return [
-            one
-            for one, events in self._take_all()
-            if events & CLOSED and not isinstance(one, Newcomers)
-        ]
+        found: list[Pollable] = []
+        for one, events in self._take_all():
+            if events & CLOSED and not isinstance(one, Newcomers):
+                asked = self._asked.get(one.fileno(), READ)
+                if asked & READ:
+                    found.append(one)
+                else:  # reported once only, see watch_mask: this has to be seen by its own turn
+                    self.watch(one, asked)
+        return found
 
     async def read_ready(self) -> None:
         await self._settle_deferred()

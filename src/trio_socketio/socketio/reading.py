@@ -97,7 +97,7 @@ class JsonReader:
             self._expect_attachments(decoded)
         elif decoded.namespace in self._sockets:
             self.holder.receive_packet(decoded)
-        else:  # which the former would find out, too
+        else:  # receive_packet would do the same: each CONNECT is saved a call
             self.holder._receive_unjoined(decoded)
 
     def receive_binary(self, data: bytes) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.005
 """How soon to look for further orders while clients are being told of some."""
 AGAIN_S: Final = 0.1
-"""How soon to do so otherwise: the store has not taken a confirmation, or cannot."""
+"""How soon to do so when clients have been told, and the store does not take the confirmations."""
 
 
 class Confirmations:
@@ -25,7 +25,8 @@ class Confirmations:
 
     A newer client enters on another node as soon as this one has confirmed. A client that does not
     take what it is sent holds up its own confirmation. It holds up no other order, unless there are
-    hundreds of such clients at once, as the store names no more orders at a time.
+    hundreds of such clients at once, as the store names no more orders at a time. If the store
+    takes no confirmation for longer than clients are waited for, orders are looked for less often.
 
     Args:
         node: whose clients they name.
