@@ -12,6 +12,7 @@ from tests.net.harness import Peer, Recorder, open_net, settle
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.driving import Pollable
 from trio_socketio.runtime import connections as connections_module
 from trio_socketio.runtime.connections import ENDS_S, Connections
 from trio_socketio.runtime.listeners import accept_forever, open_tcp_listeners
@@ -34,6 +35,7 @@ class House:
         self.poller = poller
         self.connections = connections
         self.peers: list[Peer] = []
+        self.entered: list[bool] = []
         self.found = 0  # how often somebody looked for connections that their peers have closed
 
     def limit(self, places: int, per_address: int | None) -> None:
@@ -49,7 +51,12 @@ class House:
     def pretend_closed(self, connection: Connection | None) -> None:
         """Have everybody believe that the peer of a connection has closed it."""
         assert connection is not None
-        self.poller.find_closed = lambda: [connection]  # type: ignore[method-assign]
+        self.poller.find_closed = lambda: [connection]  # type: ignore[method-assign]  # a lie
+
+    async def come(self, address: str) -> None:
+        """Wait for a place, and write down whether there was one."""
+        await self.connections.wait_place(address)
+        self.entered.append(self.enter(address) is not None)
 
     async def wait(self, address: str) -> float:
         """Wait for a place; return how long that took."""
@@ -72,11 +79,11 @@ async def open_house(places: int, per_address: int | None = None) -> AsyncIterat
         house.limit(places, per_address)
         look = net.poller.find_closed
 
-        def find_closed() -> list[object]:
+        def find_closed() -> list[Pollable]:
             house.found += 1
-            return list(look())
+            return look()
 
-        net.poller.find_closed = find_closed  # type: ignore[assignment,method-assign]
+        net.poller.find_closed = find_closed  # type: ignore[method-assign]  # a spy
         try:
             yield house
         finally:
@@ -97,20 +104,15 @@ async def test_who_comes_back_gets_a_place_that_becomes_free(
     async with open_house(places, per_address) as house:
         leaving, _ = [house.enter(address) for address in others]
         assert house.enter(HERE) is None
-        entered: list[bool] = []
         house.pretend_closed(leaving)
-
-        async def come() -> None:
-            await house.connections.wait_place(HERE)
-            entered.append(house.enter(HERE) is not None)
 
         with trio.fail_after(ENDS_S / 2):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(come)
+                nursery.start_soon(house.come, HERE)
                 await trio.sleep(0.01)
-                assert entered == []
+                assert house.entered == []
                 house.peers[0].close()
-        assert entered == [True]
+        assert house.entered == [True]
         assert house.connections.refused == 1
 
 
@@ -176,19 +178,14 @@ async def test_nobody_waits_for_an_end_at_another_address_that_is_of_no_use() ->
 async def test_of_two_who_wait_for_one_place_the_second_is_refused_once_it_is_taken() -> None:
     async with open_house(1) as house:
         house.pretend_closed(house.enter(HERE))
-        entered: list[bool] = []
-
-        async def come() -> None:
-            await house.connections.wait_place(HERE)
-            entered.append(house.enter(HERE) is not None)
 
         with trio.fail_after(ENDS_S / 2):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(come)
-                nursery.start_soon(come)
+                nursery.start_soon(house.come, HERE)
+                nursery.start_soon(house.come, HERE)
                 await trio.sleep(0.01)
                 house.peers[0].close()
-        assert entered == [True, False]
+        assert house.entered == [True, False]
 
 
 @trio_test

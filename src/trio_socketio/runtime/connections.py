@@ -21,7 +21,7 @@ from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 log = logging.getLogger(__name__)
 
 ENDS_S: Final = 1.0
-"""How long a connection waits at most until the end of another one has made a place free for it."""
+"""How long a connection waits, at most, for the end of another one to make a place free for it."""
 _LOOK_SHARE: Final = 0.1
 """The share of the time that may go into looking for connections whose peers have closed them."""
 
@@ -156,8 +156,8 @@ class Connections:
 
         The poller comes late to those, if there are many. Without this, clients who lose their
         connections and come back at once would be refused in favour of those (RUN-58), and so would
-        those who give up before they have joined, and try again. As others wait meanwhile, nobody
-        waits for ENDS_S after a wait in vain (RUN-59).
+        those who give up before they have joined, and try again. Whoever stands behind in the
+        backlog waits, too. So after a wait in vain, none begins for ENDS_S (RUN-59).
         """
         if self._has_place(address):  # a scope would take longer than all else that accepting does
             return

@@ -215,8 +215,8 @@ async def accept_forever(
         listener: a non-blocking socket.
         on_accept: called with each connection and its peer's address, which is empty for a Unix
             socket. It owns the connection, and closes it if it raises.
-        wait_place: called with the address before on_accept is. It waits if the connection would be
-            refused now, and will not be soon.
+        wait_place: awaited, with the address, before on_accept is called. It waits while the
+            connection would be refused, if a place is about to become free.
     """
     accepting = Accepting(listener, on_accept, wait_place)
     while True:

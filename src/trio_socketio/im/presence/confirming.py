@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from trio_socketio.protocol.presence_claims import Order
 
 _LOOK_S: Final = 0.005
-"""How soon to look for further orders while clients are being told of some."""
+"""The interval between looks for further orders while clients are still being told."""
 AGAIN_S: Final = 0.1
-"""How soon to do so when clients have been told, and the store does not take the confirmations."""
+"""The same interval while the store does not take confirmations, or cannot."""
 
 
 class Confirmations:

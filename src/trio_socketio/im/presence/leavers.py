@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
 
 LEAVES_S: Final = 0.05
-"""How long to wait until an old client has been sent what it is told. That takes less than a
-millisecond, unless the client does not read, or does not poll at the moment."""
+"""How long to wait, at most, for an old client to be told that it is out. This usually takes less
+than a millisecond; it takes longer if the client does not read, or is not polling just then."""
 
 _PASSES: Final = 10  # of the scheduler
 
