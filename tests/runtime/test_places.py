@@ -243,6 +243,45 @@ async def test_looking_takes_a_tenth_of_the_time_at_most(
         assert 0.9 * looks <= count <= 1.1 * looks
 
 
+@pytest.mark.req("RUN-59")
+@pytest.mark.parametrize(("places", "per_address"), [(1, None), (9, 1)])
+@trio_test
+async def test_looking_in_vain_takes_a_tenth_of_the_time_at_most(
+    places: int, per_address: int | None, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many come who are refused, while thousands of others are ready."""
+    async with open_house(places, per_address) as house:
+        house.enter(HERE)
+        now, count = 0.0, 0
+
+        def find_closed() -> list[Connection]:
+            nonlocal now, count
+            now += 0.01
+            count += 1
+            return []
+
+        monkeypatch.setattr(connections_module, "perf_counter", lambda: now)
+        monkeypatch.setattr(house.poller, "find_closed", find_closed)
+        for _ in range(1000):
+            await house.connections.wait_place(HERE)
+            mock_clock.jump(0.001)
+        assert 9 <= count <= 11
+
+
+@pytest.mark.req("RUN-58", "RUN-59")
+@trio_test
+async def test_an_address_that_keeps_coming_in_vain_keeps_no_other_one_from_waiting(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mock_clock.autojump_threshold = 0.01
+    monkeypatch.setattr(connections_module, "TURN_S", 0.1)
+    async with open_house(2, 1) as house:
+        house.pretend_closed(house.enter(HERE))
+        assert await house.wait(HERE) == pytest.approx(ENDS_S)
+        house.pretend_closed(house.enter(THERE))
+        assert await house.wait("192.0.2.3") == pytest.approx(ENDS_S)
+
+
 @trio_test
 async def test_those_who_leave_while_another_one_waits_make_places_for_their_successors() -> None:
     """Everyone closes a connection and comes back; the ends take long."""

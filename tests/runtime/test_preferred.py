@@ -639,6 +639,23 @@ class TestClosed:
             await settle()
             assert received.lost == ["transport close"]
 
+    @pytest.mark.req("RUN-60")
+    @pytest.mark.parametrize("preferred", [False, True])
+    @trio_test
+    async def test_a_peer_that_closes_while_reading_is_held_is_missed_when_it_pauses(
+        self, preferred: bool
+    ) -> None:
+        async with open_net(EpollPoller()) as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received, preferred=preferred)
+            connection.hold_reading()
+            peer.close()
+            await settle()
+            assert received.lost == []
+            connection.pause_reading(1.0)
+            await settle()
+            assert received.lost == ["transport close"]
+
     @pytest.mark.req("RUN-55")
     @trio_test
     async def test_what_is_left_to_say_is_heard(self, clock: Clock) -> None:

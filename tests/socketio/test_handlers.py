@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import time
+import types
 from collections.abc import Generator
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
@@ -456,5 +457,14 @@ def test_what_an_async_function_returns_need_not_be_a_coroutine_of_python_itself
 
     def create() -> Compiled:
         return Compiled()
+
+    assert Workers().begin(create, []) == 7
+
+
+def test_a_generator_may_be_awaited_if_it_says_that_it_is_a_coroutine() -> None:
+    @types.coroutine
+    def create() -> Generator[Any, Any, int]:
+        yield from ()
+        return 7
 
     assert Workers().begin(create, []) == 7

@@ -195,7 +195,8 @@ class Connection:
         before = self.reading
         if before is not OFF:
             self.reading = reading
-            if (before is ON) != (reading is ON):
+            # The only hang-up may have been reported while reading was held: watching tells anew.
+            if reading is not before and (before is ON or reading is not HELD):
                 self._watch()
 
     # -- writing

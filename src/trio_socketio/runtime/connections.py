@@ -75,7 +75,8 @@ class Connections:
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._waiting_empty = trio.lowlevel.ParkingLot()
-        self._waits_from = -inf  # before that, nobody waits for a place
+        # Before that, nobody waits for a place: if all are taken, and if those of an address are.
+        self._waits_from = {False: -inf, True: -inf}
         self._refusals = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
 
     def __len__(self) -> int:
@@ -157,11 +158,13 @@ class Connections:
         The poller comes late to those, if there are many. Without this, clients who lose their
         connections and come back at once would be refused in favour of those (RUN-58), and so would
         those who give up before they have joined, and try again. Whoever stands behind in the
-        backlog waits, too. So after a wait in vain, none begins for ENDS_S (RUN-59).
+        backlog waits, too. So after a wait in vain, none begins for ENDS_S (RUN-59). A look in vain
+        is not repeated at once either, as each of many who come would have one.
         """
         if self._has_place(address):  # a scope would take longer than all else that accepting does
             return
-        if trio.current_time() < self._waits_from:
+        is_crowded = self._is_crowded(address)
+        if trio.current_time() < self._waits_from[is_crowded]:
             return
         with trio.move_on_after(ENDS_S) as scope:
             while not self._has_place(address):
@@ -169,11 +172,13 @@ class Connections:
                 closed = self._open.intersection(self.poller.find_closed())
                 if self._is_crowded(address):
                     closed = {one for one in closed if one.address == address}
+                rest_s = (perf_counter() - began) / _LOOK_SHARE
                 if not closed:
+                    self._waits_from[is_crowded] = trio.current_time() + rest_s
                     return
-                await trio.sleep(max(TURN_S, (perf_counter() - began) / _LOOK_SHARE))
+                await trio.sleep(max(TURN_S, rest_s))
         if scope.cancelled_caught:
-            self._waits_from = trio.current_time() + ENDS_S
+            self._waits_from[is_crowded] = trio.current_time() + ENDS_S
 
     def _tell_refused(self, address: str, there: int) -> None:
         kind = "connections refused"  # LOG-23

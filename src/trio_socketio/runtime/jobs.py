@@ -68,8 +68,9 @@ def _await(
     generator returns None without having been suspended, `next` makes no exception of it.
     """
     result = function(*arguments)
-    if type(result) is not types.CoroutineType:  # of another kind, such as a compiled function's
-        result = result.__await__()
+    kind = type(result)
+    if kind is not types.CoroutineType and kind is not types.GeneratorType:
+        result = result.__await__()  # of another kind, such as a compiled function's
     workers.returned = yield from result
 
 
