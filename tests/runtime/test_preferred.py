@@ -642,7 +642,7 @@ class TestClosed:
     @pytest.mark.req("RUN-60")
     @pytest.mark.parametrize("preferred", [False, True])
     @trio_test
-    async def test_a_peer_that_closes_while_reading_is_held_is_missed_when_it_pauses(
+    async def test_that_a_peer_has_closed_while_reading_was_held_is_noticed_when_it_pauses(
         self, preferred: bool
     ) -> None:
         async with open_net(EpollPoller()) as net:

@@ -195,7 +195,7 @@ class Connection:
         before = self.reading
         if before is not OFF:
             self.reading = reading
-            # The only hang-up may have been reported while reading was held: watching tells anew.
+            # A hang-up is reported once, and ignored if reading is held: watching reports it again.
             if reading is not before and (before is ON or reading is not HELD):
                 self._watch()
 

@@ -21,7 +21,7 @@ from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 log = logging.getLogger(__name__)
 
 ENDS_S: Final = 1.0
-"""How long a connection waits, at most, for the end of another one to make a place free for it."""
+"""The longest time for which a connection waits until another one has ended and made room."""
 _LOOK_SHARE: Final = 0.1
 """The share of the time that may go into looking for connections whose peers have closed them."""
 
@@ -75,7 +75,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._waiting_empty = trio.lowlevel.ParkingLot()
-        # Before that, nobody waits for a place: if all are taken, and if those of an address are.
+        # When waiting may begin again, by whether only the places of one address are taken.
         self._waits_from = {False: -inf, True: -inf}
         self._refusals = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
 
@@ -153,13 +153,13 @@ class Connections:
         return bound is not None and self._per_address.get(address, 0) >= bound
 
     async def wait_place(self, address: str) -> None:
-        """Wait, if there is no place, until a connection that its peer has closed has ended.
+        """If there is no place, wait for a connection to end whose peer has already closed it.
 
-        The poller comes late to those, if there are many. Without this, clients who lose their
-        connections and come back at once would be refused in favour of those (RUN-58), and so would
-        those who give up before they have joined, and try again. Whoever stands behind in the
-        backlog waits, too. So after a wait in vain, none begins for ENDS_S (RUN-59). A look in vain
-        is not repeated at once either, as each of many who come would have one.
+        When there are many of those, the poller comes to them late. Clients who lose their
+        connections and reconnect at once would be refused because of them (RUN-58), and so would
+        those who give up before they have joined, and try again. All others in the backlog wait as
+        well, so after a wait in vain, none begins for ENDS_S (RUN-59). Nor is a look in vain
+        repeated at once: when many are refused, each of them would cost one.
         """
         if self._has_place(address):  # a scope would take longer than all else that accepting does
             return

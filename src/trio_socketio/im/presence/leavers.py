@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
 
 LEAVES_S: Final = 0.05
-"""How long to wait, at most, for an old client to be told that it is out. This usually takes less
-than a millisecond; it takes longer if the client does not read, or is not polling just then."""
+"""The longest wait for an old client to be told that it is out. Telling it usually takes less than
+a millisecond, but longer if the client does not read, or is not polling just then."""
 
 _PASSES: Final = 10  # of the scheduler
 
